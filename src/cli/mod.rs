@@ -1,0 +1,62 @@
+//! The command line: one file for each command, one place where errors become a line and an exit code.
+
+mod doctor;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use output::Output;
+
+use crate::{Error, Result};
+
+/// Train Transformers that describe pictures, on any machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evoke",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal after saving."
+)]
+struct Cli {
+    /// Print one JSON document on stdout instead of text (docs/json.md lists the fields)
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Doctor(doctor::Args),
+}
+
+/// Parses the command line, runs the command, and turns an error into one line on stderr.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("evoke: {}", one_line(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let out = Output { json: cli.json };
+    match cli.command {
+        Command::Doctor(args) => args.run(&out),
+    }
+}
+
+/// Errors of libraries may span lines; a user gets one.
+fn one_line(error: &Error) -> String {
+    error
+        .to_string()
+        .split('\n')
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
