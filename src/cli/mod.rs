@@ -1,7 +1,19 @@
 //! The command line: one file for each command, one place where errors become a line and an exit code.
 
+mod caption;
+mod demo;
 mod doctor;
+mod evaluate;
+mod inspect;
+mod method;
 mod output;
+mod plan;
+mod prepare;
+mod prepare_scenes;
+mod score;
+mod show;
+mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -28,6 +40,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Prepare(prepare::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Train(train::Args),
+    Caption(caption::Args),
+    Evaluate(evaluate::Args),
+    Score(score::Args),
+    Show(show::Args),
+    Plan(plan::Args),
     Doctor(doctor::Args),
 }
 
@@ -46,6 +68,16 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let out = Output { json: cli.json };
     match cli.command {
+        Command::Demo(args) => args.run(&out),
+        Command::Prepare(args) => args.run(&out),
+        Command::Inspect(args) => args.run(&out),
+        Command::Verify(args) => args.run(&out),
+        Command::Train(args) => args.run(&out),
+        Command::Caption(args) => args.run(&out),
+        Command::Evaluate(args) => args.run(&out),
+        Command::Score(args) => args.run(&out),
+        Command::Show(args) => args.run(&out),
+        Command::Plan(args) => args.run(&out),
         Command::Doctor(args) => args.run(&out),
     }
 }

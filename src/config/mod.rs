@@ -3,6 +3,10 @@
 //! A key that does not exist is an error that names the nearest one that does. Figures are those of
 //! *Attention Is All You Need* unless a comment says otherwise.
 
+mod check;
+mod load;
+mod print;
+
 use serde::{Deserialize, Serialize};
 
 /// A run's whole configuration.

@@ -1,0 +1,114 @@
+//! `evoke evaluate`: score a run on a split of a data set.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Output;
+use super::method::MethodArgs;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::error::At;
+use crate::train::{evaluate, load};
+use crate::{Error, Result};
+
+/// Score a run on held-out pictures: losses, caption scores, and whether the decoder looks at the picture
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of the run
+    run: PathBuf,
+    /// Folder that `evoke prepare` made, with the run's tokenizer
+    #[arg(long)]
+    data: PathBuf,
+    /// Which split
+    #[arg(long, default_value = "val")]
+    split: String,
+    /// Pictures to look at, spread over the split; 0 means all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pictures: usize,
+    #[command(flatten)]
+    method: MethodArgs,
+    /// Write the captions in COCO's results format, for `evoke score` and other tools
+    #[arg(long, value_name = "RESULTS.json")]
+    results: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    step: u64,
+    split: String,
+    #[serde(flatten)]
+    report: evaluate::Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+}
+
+impl Args {
+    pub fn run(self, out: &Output) -> Result<()> {
+        let method = self.method.method()?;
+        let device = Device::parse(&self.device)?;
+        let mut trained = load::load(&self.run, device, &mut |line| out.note(line))?;
+        let data = Dataset::open(&self.data)?;
+        trained.identity.check(&data)?;
+        let split = data.split(&self.split)?;
+        let samples = evaluate::spread(split.len(), self.pictures);
+        if samples.is_empty() {
+            return Err(Error::failed(format!(
+                "{}: the split {:?} holds no pictures; choose another with --split",
+                self.data.display(),
+                self.split
+            )));
+        }
+        let (report, described) =
+            evaluate::evaluate(&mut trained.session, &trained.vocabulary, &split, &samples, method)?;
+        if let Some(path) = &self.results {
+            let results: Vec<_> = described
+                .iter()
+                .map(|d| json!({"image_id": split.key(d.sample), "caption": d.caption}))
+                .collect();
+            std::fs::write(path, json!(results).to_string()).at("write", path)?;
+        }
+        let warning = report.warning();
+        let report = Report { step: trained.step, split: self.split, report, warning };
+        out.result(&report, told)
+    }
+}
+
+fn told(report: &Report) -> String {
+    let r = &report.report;
+    let mut text = format!(
+        "{} pictures of {:?}, step {}\n\n\
+         nats a token     {:>8.4}   with the true picture\n\
+         \x20                {:>8.4}   with another's\n\
+         \x20                {:>8.4}   with none\n\
+         whole caption    {:>7.1} %   is one of the references\n\
+         CIDEr-D          {:>8.4}   matched\n\
+         \x20                {:>8.4}   dealt to other pictures\n\
+         BLEU-4           {:>8.4}\n\
+         ROUGE-L          {:>8.4}\n\
+         distinct         {:>7.1} %   of the captions ({:.1} % of the references)\n\
+         attention varies {:>8.4}   between pictures (0: never, 1: wholly)",
+        r.pictures,
+        report.split,
+        report.step,
+        r.nats_true,
+        r.nats_other,
+        r.nats_none,
+        100.0 * r.exact,
+        r.cider_d,
+        r.cider_d_dealt,
+        r.bleu4,
+        r.rouge_l,
+        100.0 * r.distinct_share,
+        100.0 * r.reference_distinct_share,
+        r.attention_variation
+    );
+    if let Some(warning) = &report.warning {
+        text.push_str(&format!("\n\nwarning: {warning}"));
+    }
+    text
+}

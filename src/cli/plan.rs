@@ -1,0 +1,103 @@
+//! `evoke plan`: what a run will need, before it starts.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Output;
+use crate::Result;
+use crate::config::Config;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::models::captioner::{Captioner, Ends};
+use crate::train::budget::{self, Budget};
+
+/// Say how much memory a run will take, before step 0
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// A captioner's training step
+    Captioner(CaptionerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CaptionerArgs {
+    /// Take the picture's size and the vocabulary from a data set
+    #[arg(long, conflicts_with_all = ["size", "vocabulary"])]
+    data: Option<PathBuf>,
+    /// Pixels of a side
+    #[arg(long, default_value_t = 224, value_name = "PIXELS")]
+    size: usize,
+    /// Tokens of the vocabulary
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    vocabulary: usize,
+    /// Settings as TOML
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// One setting, as `model.width=128`; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    device: &'static str,
+    parameters: usize,
+    batch: usize,
+    words: usize,
+    bytes: Budget,
+    free: Option<usize>,
+    fits: Option<bool>,
+}
+
+impl Args {
+    pub fn run(self, out: &Output) -> Result<()> {
+        let What::Captioner(args) = self.what;
+        let config = Config::load(args.config.as_deref(), &args.sets)?;
+        config.check()?;
+        let ends = match &args.data {
+            Some(folder) => {
+                let data = Dataset::open(folder)?;
+                Ends { height: data.height(), width: data.width(), vocabulary: data.tokenizer().size() }
+            }
+            None => Ends { height: args.size, width: args.size, vocabulary: args.vocabulary },
+        };
+        let device = Device::parse(&args.device)?;
+        let model = Captioner::new(&config.model, ends)?;
+        let bytes = Budget::plan(&model, &config)?;
+        let free = budget::available_memory();
+        let report = Report {
+            device: device.name(),
+            parameters: model.parameters.count(),
+            batch: config.train.batch,
+            words: config.model.max_words,
+            bytes,
+            free,
+            fits: free.map(|free| bytes.total <= free),
+        };
+        let refused = bytes.check(free, config.train.batch);
+        out.result(&report, |r| {
+            let mut text = format!(
+                "{} parameters, batch {}, captions of up to {} tokens, on {}\n\n{}",
+                r.parameters,
+                r.batch,
+                r.words,
+                r.device,
+                r.bytes.table()
+            );
+            if let Some(free) = r.free {
+                text.push_str(&format!("\nfree         {:>10}", budget::bytes(free)));
+            }
+            text
+        })?;
+        refused
+    }
+}

@@ -1,0 +1,239 @@
+//! A prepared data set, opened for reading: splits of pictures with captions, straight from the memory map.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::hash_hex;
+use super::index::{INDEX, Index, ShardRecord, TOKENIZER};
+use super::picture::Preprocessing;
+use super::shard::{Shard, picture_schema};
+use super::vocabulary::Vocabulary;
+use crate::error::At;
+use crate::{Error, Result};
+
+// Places in `picture_schema`.
+const PIXELS: usize = 0;
+const SAMPLE_KEY: usize = 1;
+const CAPTIONS: usize = 2;
+const CAPTION_TEXT: usize = 3;
+const CAPTION_TOKENS: usize = 4;
+
+/// A folder that `evoke prepare` made: `index.json`, `tokenizer.json` and shards.
+#[derive(Debug)]
+pub struct Dataset {
+    folder: PathBuf,
+    index: Index,
+    vocabulary: Vocabulary,
+    splits: Vec<(String, Split)>,
+}
+
+impl Dataset {
+    /// Opens a data set and checks its structure: the index's hash, the tokenizer's hash, and of each shard the
+    /// length, the header's hash, every offset, every caption's encoding and every token's range.
+    ///
+    /// # Errors
+    /// If anything of that does not hold, or the folder holds no complete data set. Values (pixels) are not read
+    /// here; `evoke verify` reads every byte.
+    pub fn open(folder: &Path) -> Result<Dataset> {
+        let index = Index::load(folder)?;
+        let path = folder.join(TOKENIZER);
+        let wrong = |what: &str| {
+            let way_out = "put the right one back or make the data set again";
+            Error::failed(format!("{}: {what}; {way_out}", path.display()))
+        };
+        // Compared before it is parsed: damaged text never reaches the parser.
+        let json = std::fs::read(&path).at("read", &path)?;
+        if hash_hex(&json) != index.tokenizer.hash {
+            return Err(wrong("is damaged, or not the tokenizer that the index names"));
+        }
+        let json = String::from_utf8(json).map_err(|_| wrong("is not UTF-8 text"))?;
+        let vocabulary = Vocabulary::from_json(json).map_err(|error| wrong(&error.to_string()))?;
+        if vocabulary.size() != index.tokenizer.size {
+            return Err(wrong("has another size than the index says"));
+        }
+        let mut splits = Vec::new();
+        for (name, record) in &index.splits {
+            let mut inner = Inner { shards: Vec::new(), starts: Vec::new(), len: 0 };
+            for shard in &record.shards {
+                inner.starts.push(inner.len);
+                inner.len += shard.samples;
+                inner.shards.push(open_shard(folder, &index, shard)?);
+            }
+            splits.push((name.clone(), Split { inner: Arc::new(inner) }));
+        }
+        Ok(Dataset { folder: folder.into(), index, vocabulary, splits })
+    }
+
+    /// Height of every picture in pixels.
+    pub fn height(&self) -> usize {
+        self.index.preprocessing.height
+    }
+
+    /// Width of every picture in pixels.
+    pub fn width(&self) -> usize {
+        self.index.preprocessing.width
+    }
+
+    /// How pictures were made, and are to be made when they are captioned.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.index.preprocessing
+    }
+
+    /// The tokenizer that made the tokens.
+    pub fn tokenizer(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The table of contents.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The folder it was opened from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The identity of the data: two data sets with the same hash hold the same bytes. 16 hexadecimal digits.
+    pub fn hash(&self) -> &str {
+        &self.index.hash
+    }
+
+    /// The names of the splits, sorted.
+    pub fn split_names(&self) -> impl Iterator<Item = &str> {
+        self.splits.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// A split by its name.
+    ///
+    /// # Errors
+    /// If there is none of that name; the error lists those that are there.
+    pub fn split(&self, name: &str) -> Result<Split> {
+        let found = self.splits.iter().find(|(known, _)| known == name);
+        found.map(|(_, split)| split.clone()).ok_or_else(|| {
+            let known: Vec<&str> = self.split_names().collect();
+            Error::failed(format!(
+                "{}: has no split {name:?}, only {}; choose one of them, or prepare the data with one",
+                self.folder.display(),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
+/// Samples of one split, in their stored order. A clone shares the maps.
+#[derive(Debug, Clone)]
+pub struct Split {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shards: Vec<Shard>,
+    /// The first sample of each shard.
+    starts: Vec<usize>,
+    len: usize,
+}
+
+/// All of these panic if the sample or caption is not there, as indexing a slice does.
+impl Split {
+    /// How many pictures.
+    pub fn len(&self) -> usize {
+        self.inner.len
+    }
+
+    /// True when there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The picture's pixels: u8 `[height, width, 3]`, RGB.
+    pub fn pixels(&self, sample: usize) -> &[u8] {
+        let (shard, row) = self.place(sample);
+        shard.bytes(PIXELS, row)
+    }
+
+    /// How many captions the picture has; at least one.
+    pub fn caption_count(&self, sample: usize) -> usize {
+        let (shard, row) = self.place(sample);
+        shard.range(CAPTIONS, row).len()
+    }
+
+    /// A caption's tokens, without start and end.
+    pub fn caption_tokens(&self, sample: usize, caption: usize) -> &[u32] {
+        let (shard, row) = self.caption(sample, caption);
+        shard.words(CAPTION_TOKENS, row)
+    }
+
+    /// A caption as it was written.
+    pub fn caption_text(&self, sample: usize, caption: usize) -> &str {
+        let (shard, row) = self.caption(sample, caption);
+        text(shard.bytes(CAPTION_TEXT, row))
+    }
+
+    /// The picture's name: its file name, or the number of a scene.
+    pub fn key(&self, sample: usize) -> &str {
+        let (shard, row) = self.place(sample);
+        text(shard.bytes(SAMPLE_KEY, row))
+    }
+
+    fn place(&self, sample: usize) -> (&Shard, usize) {
+        let inner = &*self.inner;
+        assert!(sample < inner.len, "sample {sample} of a split of {}", inner.len);
+        let shard = inner.starts.partition_point(|&start| start <= sample) - 1;
+        (&inner.shards[shard], sample - inner.starts[shard])
+    }
+
+    fn caption(&self, sample: usize, caption: usize) -> (&Shard, usize) {
+        let (shard, row) = self.place(sample);
+        let captions = shard.range(CAPTIONS, row);
+        assert!(caption < captions.len(), "caption {caption} of {}", captions.len());
+        (shard, captions.start + caption)
+    }
+}
+
+/// Text that was checked when its shard was opened.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
+}
+
+/// Opens a shard of pictures and checks it against the index and the tokenizer.
+fn open_shard(folder: &Path, index: &Index, record: &ShardRecord) -> Result<Shard> {
+    let path = folder.join(&record.file);
+    let wrong = |what: String| {
+        Error::failed(format!("{}: {what}; run `evoke verify`, then make the data set again", path.display()))
+    };
+    let length = std::fs::metadata(&path).map(|file| file.len() as usize);
+    if let Ok(length) = length
+        && length != record.bytes
+    {
+        return Err(wrong(format!(
+            "has {length} bytes, and {INDEX} says {}: it was cut or exchanged",
+            record.bytes
+        )));
+    }
+    let shard = Shard::open(&path)?;
+    if shard.metadata().get("tokenizer") != Some(&index.tokenizer.hash) {
+        return Err(wrong("was made with another tokenizer".into()));
+    }
+    if hash_hex(shard.header()) != record.header.hash {
+        return Err(wrong(format!("its header does not have the hash that {INDEX} names")));
+    }
+    let schema = picture_schema(index.preprocessing.height, index.preprocessing.width);
+    if !shard.schema().eq(&schema) || shard.rows() != record.samples {
+        return Err(wrong("does not hold the columns of captioned pictures".into()));
+    }
+    for column in [SAMPLE_KEY, CAPTION_TEXT] {
+        if !(0..shard.column_rows(column)).all(|row| std::str::from_utf8(shard.bytes(column, row)).is_ok()) {
+            return Err(wrong(format!("{} is not UTF-8", schema[column].name)));
+        }
+    }
+    let tokens: &[u32] = bytemuck::cast_slice(shard.values(CAPTION_TOKENS));
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= index.tokenizer.size) {
+        return Err(wrong(format!("caption_tokens holds {token}, beyond the vocabulary")));
+    }
+    if (0..shard.rows()).any(|row| shard.range(CAPTIONS, row).is_empty()) {
+        return Err(wrong("holds a picture without a caption".into()));
+    }
+    Ok(shard)
+}

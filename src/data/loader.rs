@@ -1,0 +1,176 @@
+//! Batches for training: a pure function of (seed, pass), made ahead of time on a thread of its own.
+//!
+//! An epoch visits each picture once, with one of its captions, in the order of [`Order`]; the pictures that do not
+//! fill a last batch sit this epoch out (others will the next). So a resume needs the number of the pass alone.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
+
+use super::vocabulary::{END, MASK, PAD, START};
+use super::{Order, Split, choose};
+use crate::ops::philox;
+use crate::{Error, Result};
+
+/// Batches kept ready: one in use, one on its way.
+const AHEAD: usize = 2;
+/// Caption lengths are rounded up to multiples of this, so that few plans serve all batches.
+const LENGTH_BUCKET: usize = 4;
+/// Sets the loader's draws apart from all others of the same seed.
+const WORD_STREAM: u32 = 0x10ad;
+const PASS_STREAM: u32 = 0x10ae;
+
+/// What a pass reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// (batch, height, width, 3).
+    pub pixels: Vec<u8>,
+    /// (batch, length): the start token, then words.
+    pub words: Vec<u32>,
+    /// (batch, length): words, then the end token, then padding.
+    pub targets: Vec<u32>,
+    pub batch: usize,
+    pub length: usize,
+    /// All words are masks, and the decoder is to see both ways.
+    pub parallel: bool,
+    /// Which samples of the split these are.
+    pub samples: Vec<usize>,
+}
+
+impl Batch {
+    /// Targets that count in the loss.
+    pub fn target_words(&self) -> usize {
+        self.targets.iter().filter(|&&t| t != PAD).count()
+    }
+}
+
+/// How batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    pub seed: u64,
+    pub batch: usize,
+    /// Longest caption, the end token included.
+    pub max_words: usize,
+    pub word_dropout: f32,
+    /// Share of passes that are parallel predictions.
+    pub parallel: f32,
+    /// Only the first pictures of the split; 0 means all.
+    pub first: usize,
+}
+
+impl Recipe {
+    fn pictures(&self, split: &Split) -> usize {
+        if self.first == 0 { split.len() } else { self.first.min(split.len()) }
+    }
+
+    /// Pictures in one pass: never one twice.
+    pub fn batch_of(&self, split: &Split) -> usize {
+        self.batch.min(self.pictures(split))
+    }
+
+    /// Passes in one epoch.
+    pub fn passes_of(&self, split: &Split) -> usize {
+        (self.pictures(split) / self.batch_of(split).max(1)).max(1)
+    }
+
+    /// The batch of pass number `pass`, counted from 0.
+    pub fn make(&self, split: &Split, pass: u64) -> Batch {
+        let (batch, passes) = (self.batch_of(split), self.passes_of(split) as u64);
+        let (epoch, within) = (pass / passes, (pass % passes) as usize);
+        let order = Order::new(self.seed, epoch, self.pictures(split));
+        let samples: Vec<usize> = (0..batch).map(|i| order.get(within * batch + i)).collect();
+        let picks: Vec<(usize, usize)> =
+            samples.iter().map(|&s| (s, choose(self.seed, epoch, s, split.caption_count(s)))).collect();
+        let mut made = gather(split, &picks, self.max_words);
+        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let draw = |stream: u32, element: u64| {
+            f64::from(philox::value(key, [stream, pass as u32], element)) / 65536.0
+        };
+        made.parallel = draw(PASS_STREAM, 0) < f64::from(self.parallel);
+        if made.parallel {
+            made.words.fill(MASK);
+        } else if self.word_dropout > 0.0 {
+            for (i, word) in made.words.iter_mut().enumerate() {
+                if i % made.length > 0 && draw(WORD_STREAM, i as u64) < f64::from(self.word_dropout) {
+                    *word = MASK;
+                }
+            }
+        }
+        made
+    }
+}
+
+/// A batch of given samples with given captions, as evaluation needs it.
+pub fn gather(split: &Split, picks: &[(usize, usize)], max_words: usize) -> Batch {
+    let captions: Vec<&[u32]> = picks
+        .iter()
+        .map(|&(sample, caption)| {
+            let tokens = split.caption_tokens(sample, caption);
+            &tokens[..tokens.len().min(max_words - 1)]
+        })
+        .collect();
+    let longest = captions.iter().map(|c| c.len() + 1).max().unwrap_or(1);
+    let length = longest.next_multiple_of(LENGTH_BUCKET).min(max_words);
+    let mut words = vec![PAD; picks.len() * length];
+    let mut targets = words.clone();
+    for (row, caption) in captions.iter().enumerate() {
+        let start = row * length;
+        words[start] = START;
+        // The last word is a target only: nothing comes after it.
+        let shown = caption.len().min(length - 1);
+        words[start + 1..start + 1 + shown].copy_from_slice(&caption[..shown]);
+        targets[start..start + caption.len()].copy_from_slice(caption);
+        targets[start + caption.len()] = END;
+    }
+    let samples: Vec<usize> = picks.iter().map(|pick| pick.0).collect();
+    let mut pixels = Vec::new();
+    for &sample in &samples {
+        pixels.extend_from_slice(split.pixels(sample));
+    }
+    Batch { pixels, words, targets, batch: picks.len(), length, parallel: false, samples }
+}
+
+/// Makes batches ahead of the step that needs them.
+#[derive(Debug)]
+pub struct Loader {
+    batches: Receiver<Batch>,
+    /// Seconds spent waiting in [`Loader::next`].
+    pub waited: f64,
+}
+
+impl Loader {
+    /// Batches from pass `first` on, in order.
+    ///
+    /// # Errors
+    /// If the split is empty, or the thread cannot be started.
+    pub fn start(split: Split, recipe: Recipe, first: u64) -> Result<Loader> {
+        if split.is_empty() {
+            return Err(Error::failed("the training split holds no pictures; prepare the data again"));
+        }
+        let (sender, batches) = sync_channel(AHEAD);
+        std::thread::Builder::new()
+            .name("loader".into())
+            .spawn(move || {
+                for pass in first.. {
+                    if sender.send(recipe.make(&split, pass)).is_err() {
+                        return; // training is over
+                    }
+                }
+            })
+            .map_err(|error| Error::failed(format!("cannot start the loader's thread: {error}")))?;
+        Ok(Loader { batches, waited: 0.0 })
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// If the loader's thread died.
+    #[allow(clippy::should_implement_trait)] // an endless iterator of results would say less
+    pub fn next(&mut self) -> Result<Batch> {
+        let start = Instant::now();
+        let batch = self.batches.recv().map_err(|_| {
+            Error::failed("the loader stopped; run `evoke verify` on the data set, then resume")
+        });
+        self.waited += start.elapsed().as_secs_f64();
+        batch
+    }
+}

@@ -1,0 +1,36 @@
+//! The CPU device: any machine's, and the oracle for the others. f32, all cores, the widest vectors there are.
+
+mod args;
+mod buffer;
+pub mod gemm;
+pub mod math;
+pub mod parallel;
+mod view;
+
+pub use args::Args;
+pub use buffer::Buffer;
+pub use view::{View, ViewMut};
+
+use super::{Memory, StepState};
+use crate::graph::plan::Program;
+
+/// Runs the nodes of `program` in order.
+pub fn run(program: &Program, memory: &mut Memory, state: &StepState) {
+    assert!(memory.region(program.region).len() >= program.arena, "arena not reserved");
+    for node in &program.nodes {
+        node.op.cpu(&Args::new(program, node, memory, *state));
+    }
+}
+
+/// As [`run`], with each node's name, seconds and FLOPs.
+pub fn run_timed(program: &Program, memory: &mut Memory, state: &StepState) -> Vec<(&'static str, f64, f64)> {
+    program
+        .nodes
+        .iter()
+        .map(|node| {
+            let start = std::time::Instant::now();
+            node.op.cpu(&Args::new(program, node, memory, *state));
+            (node.op.name(), start.elapsed().as_secs_f64(), node.op.cost().flops)
+        })
+        .collect()
+}

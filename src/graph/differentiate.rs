@@ -1,0 +1,83 @@
+//! Reverse-mode differentiation: walks the trace backwards and lets each op append its own backward ops.
+
+use super::{DType, Graph, Id, Role};
+use crate::ops::elementwise::Add;
+use crate::{Error, Result};
+
+impl Graph {
+    /// Appends the backward pass of everything traced so far. The ops that compute a loss seed it: they write the
+    /// gradient of their own inputs ([`crate::ops::cross_entropy`]), so no gradient of ones is needed.
+    ///
+    /// # Errors
+    /// An op that lies between a parameter and the loss but has no gradient is an error that names it.
+    pub fn differentiate(&mut self) -> Result<()> {
+        for index in (0..self.nodes.len()).rev() {
+            let node = &mut self.nodes[index];
+            let (inputs, outputs) = (node.inputs.clone(), node.outputs.clone());
+            // The op is borrowed out of the graph while it appends to it.
+            let op = std::mem::replace(&mut node.op, Box::new(crate::ops::Nothing));
+            let wanted = op.differentiable() && inputs.iter().any(|&id| self.needs_gradient(id));
+            let result = if wanted { op.backward(self, &inputs, &outputs) } else { Ok(()) };
+            let name = op.name();
+            self.nodes[index].op = op;
+            result.map_err(|error| Error::failed(format!("gradient of {name}: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// The gradient that has reached `id`, summed over its readers, or `None` where the loss does not depend on it.
+    pub fn gradient(&mut self, id: Id) -> Option<Id> {
+        let mut contributions = std::mem::take(&mut self.gradients[id.index()]);
+        while contributions.len() > 1 {
+            let (a, b) = (contributions.remove(0), contributions.remove(0));
+            let sum = self.fresh_gradient(id);
+            let len = self.tensor(id).len();
+            self.push(Add { len }, &[a, b], &[sum]);
+            contributions.insert(0, sum);
+        }
+        self.gradients[id.index()] = contributions.clone();
+        contributions.first().copied()
+    }
+
+    /// A tensor for an op to write its contribution to the gradient of `id` into; `None` where nobody needs it.
+    ///
+    /// For a parameter this is the accumulated gradient itself: the op must add to it.
+    pub fn gradient_slot(&mut self, id: Id) -> Option<Id> {
+        if !self.needs_gradient(id) {
+            return None;
+        }
+        if let Role::View { base, column } = self.tensor(id).role {
+            // Views of one base (the q, k, v of one projection) write disjoint columns of one gradient.
+            let base_gradient = match self.gradients[base.index()].first() {
+                Some(&gradient) => gradient,
+                None => self.gradient_slot(base)?,
+            };
+            let columns = self.tensor(id).columns();
+            return Some(self.columns(base_gradient, column, columns));
+        }
+        if let Role::Weight(offset) = self.tensor(id).role {
+            if let Some(&gradient) = self.gradients[id.index()].first() {
+                return Some(gradient);
+            }
+            let (name, shape) = (format!("d {}", self.tensor(id).name), self.tensor(id).shape.clone());
+            let gradient = self.add(&name, &shape, DType::F32, Role::WeightGradient(offset));
+            self.gradients[id.index()].push(gradient);
+            return Some(gradient);
+        }
+        let gradient = self.fresh_gradient(id);
+        self.gradients[id.index()].push(gradient);
+        Some(gradient)
+    }
+
+    /// Declares that the gradient of `id` is the tensor `gradient`, already written (an identity, or a loss).
+    pub fn set_gradient(&mut self, id: Id, gradient: Id) {
+        if self.needs_gradient(id) {
+            self.gradients[id.index()].push(gradient);
+        }
+    }
+
+    fn fresh_gradient(&mut self, id: Id) -> Id {
+        let (name, shape) = (format!("d {}", self.tensor(id).name), self.tensor(id).shape.clone());
+        self.add(&name, &shape, DType::F32, Role::Gradient)
+    }
+}

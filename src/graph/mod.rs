@@ -1,0 +1,276 @@
+//! The graph of one step: traced once from ordinary Rust, differentiated, planned and then replayed.
+//!
+//! - A model is a function over a [`Graph`] that appends coarse ops ([`crate::ops`]): some dozens of nodes.
+//! - [`Graph::differentiate`] appends each op's own backward ops.
+//! - [`plan::Program`] gives every tensor a fixed place; a step then allocates nothing.
+//!
+//! **How gradients add up** (stated here, once): gradients of parameters accumulate, `+=`, into one flat buffer
+//! that the optimizer sets back to zero; gradients of activations are written once, and where a value has
+//! several readers their contributions are summed by explicit `add` nodes in the order of the trace.
+
+mod differentiate;
+pub mod plan;
+
+use crate::ops::Op;
+
+/// A tensor of a [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub(crate) u32);
+
+impl Id {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What an element is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    F32,
+    U32,
+    U8,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F32 | DType::U32 => 4,
+            DType::U8 => 1,
+        }
+    }
+}
+
+/// Where a tensor's values come from, and how long they live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Written by the caller before a run.
+    Input,
+    /// A slice of the flat weights, starting at this element.
+    Weight(usize),
+    /// A slice of the flat parameter gradients, starting at this element.
+    WeightGradient(usize),
+    /// A slice of another flat buffer of the optimizer.
+    State(State, usize),
+    /// The result of an op.
+    Activation,
+    /// The gradient of an activation.
+    Gradient,
+    /// Scratch of one op.
+    Workspace,
+    /// Columns `column..column + shape[1]` of another tensor's rows: no memory of its own.
+    View { base: Id, column: usize },
+}
+
+/// The optimizer's flat buffers beside weights and gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    FirstMoment,
+    SecondMoment,
+    Average,
+}
+
+/// A tensor's description: row-major, the last dimension contiguous (but for views).
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    pub role: Role,
+    /// The caller reads it after the run, so its memory is never given to another tensor.
+    pub kept: bool,
+    needs_gradient: bool,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Product of all dimensions but the last.
+    pub fn rows(&self) -> usize {
+        self.shape[..self.shape.len().saturating_sub(1)].iter().product()
+    }
+
+    /// The last dimension.
+    pub fn columns(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+}
+
+/// One op with what it reads and writes.
+#[derive(Debug)]
+pub struct Node {
+    pub op: Box<dyn Op>,
+    pub inputs: Vec<Id>,
+    pub outputs: Vec<Id>,
+    pub workspace: Option<Id>,
+}
+
+/// Tensors and nodes, in the order in which they run.
+#[derive(Debug, Default)]
+pub struct Graph {
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) nodes: Vec<Node>,
+    /// Contributions to the gradient of each tensor, in the order in which they were written.
+    gradients: Vec<Vec<Id>>,
+    /// The op that is being traced or differentiated, for names and error messages.
+    scope: Vec<String>,
+}
+
+impl Graph {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn tensor(&self, id: Id) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    pub fn shape(&self, id: Id) -> &[usize] {
+        &self.tensor(id).shape
+    }
+
+    /// Number of rows and columns of a tensor seen as a matrix.
+    pub fn matrix(&self, id: Id) -> (usize, usize) {
+        let tensor = self.tensor(id);
+        (tensor.rows(), tensor.columns())
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Runs `trace` with `name` in front of the names of all tensors it makes: `encoder.0.attention`.
+    pub fn scope<T>(&mut self, name: impl Into<String>, trace: impl FnOnce(&mut Graph) -> T) -> T {
+        self.scope.push(name.into());
+        let result = trace(self);
+        self.scope.pop();
+        result
+    }
+
+    pub(crate) fn add(&mut self, name: &str, shape: &[usize], dtype: DType, role: Role) -> Id {
+        let needs_gradient = matches!(role, Role::Weight(_));
+        let mut full = self.scope.join(".");
+        if !full.is_empty() {
+            full.push('.');
+        }
+        full.push_str(name);
+        self.tensors.push(Tensor {
+            name: full,
+            shape: shape.to_vec(),
+            dtype,
+            role,
+            kept: false,
+            needs_gradient,
+        });
+        self.gradients.push(Vec::new());
+        Id((self.tensors.len() - 1) as u32)
+    }
+
+    /// A tensor that the caller fills before each run.
+    pub fn input(&mut self, name: &str, shape: &[usize], dtype: DType) -> Id {
+        self.add(name, shape, dtype, Role::Input)
+    }
+
+    /// A parameter: `offset` elements into the flat weights.
+    pub fn weight(&mut self, name: &str, shape: &[usize], offset: usize) -> Id {
+        self.add(name, shape, DType::F32, Role::Weight(offset))
+    }
+
+    /// A constant that stands among the weights, behind those that are trained.
+    pub fn constant(&mut self, name: &str, shape: &[usize], offset: usize) -> Id {
+        let id = self.add(name, shape, DType::F32, Role::Weight(offset));
+        self.tensors[id.index()].needs_gradient = false;
+        id
+    }
+
+    /// Treats an input as if it were trained, so that its gradient is computed (for checks).
+    pub fn require_gradient(&mut self, id: Id) {
+        self.tensors[id.index()].needs_gradient = true;
+    }
+
+    pub fn needs_gradient(&self, id: Id) -> bool {
+        self.tensors[id.index()].needs_gradient
+    }
+
+    /// Keeps a tensor's memory until the end of the run, so that the caller can read it.
+    pub fn keep(&mut self, id: Id) {
+        let root = self.root(id);
+        self.tensors[root.index()].kept = true;
+    }
+
+    /// The tensor that owns the memory of `id`.
+    pub(crate) fn root(&self, mut id: Id) -> Id {
+        while let Role::View { base, .. } = self.tensor(id).role {
+            id = base;
+        }
+        id
+    }
+
+    /// First column within, and columns of, the tensor that owns the memory of `id`.
+    pub(crate) fn place(&self, id: Id) -> (Id, usize, usize) {
+        let (mut id, mut column) = (id, 0);
+        while let Role::View { base, column: c } = self.tensor(id).role {
+            column += c;
+            id = base;
+        }
+        (id, column, self.tensor(id).columns())
+    }
+
+    /// Columns `first..first + count` of the rows of `base`, without a copy.
+    pub fn columns(&mut self, base: Id, first: usize, count: usize) -> Id {
+        let (rows, columns) = self.matrix(base);
+        assert!(first + count <= columns, "columns {first}+{count} of {columns}");
+        let name = format!("{}[{first}..{}]", self.tensor(base).name, first + count);
+        let dtype = self.tensor(base).dtype;
+        self.tensors.push(Tensor {
+            name,
+            shape: vec![rows, count],
+            dtype,
+            role: Role::View { base, column: first },
+            kept: false,
+            needs_gradient: self.needs_gradient(base),
+        });
+        self.gradients.push(Vec::new());
+        Id((self.tensors.len() - 1) as u32)
+    }
+
+    /// A new activation, to be the output of the node that is pushed next.
+    pub fn activation(&mut self, name: &str, shape: &[usize]) -> Id {
+        self.add(name, shape, DType::F32, Role::Activation)
+    }
+
+    /// An output that lies in the memory of `over`, which the op reads and overwrites in place.
+    pub fn in_place(&mut self, over: Id) -> Id {
+        let columns = self.tensor(over).columns();
+        let id = self.columns(over, 0, columns);
+        self.tensors[id.index()].shape = self.tensor(over).shape.clone();
+        id
+    }
+
+    /// Appends an op. Outputs need a gradient where any input does.
+    pub fn push(&mut self, op: impl Op + 'static, inputs: &[Id], outputs: &[Id]) {
+        let workspace_bytes = op.workspace();
+        let workspace = (workspace_bytes > 0).then(|| {
+            let name = format!("{} workspace", op.name());
+            self.add(&name, &[workspace_bytes.div_ceil(4)], DType::F32, Role::Workspace)
+        });
+        if op.differentiable() && inputs.iter().any(|&id| self.needs_gradient(id)) {
+            for &output in outputs {
+                self.tensors[output.index()].needs_gradient = true;
+            }
+        }
+        self.nodes.push(Node {
+            op: Box::new(op),
+            inputs: inputs.to_vec(),
+            outputs: outputs.to_vec(),
+            workspace,
+        });
+    }
+}

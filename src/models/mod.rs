@@ -1,0 +1,3 @@
+//! Models: ordinary functions over a [`crate::graph::Graph`].
+
+pub mod captioner;

@@ -1,0 +1,8 @@
+//! Building blocks of models: parameters, and the layers that are made of ops.
+
+pub mod init;
+pub mod layers;
+pub mod parameters;
+pub mod positions;
+
+pub use parameters::{Parameter, Parameters, Part};

@@ -1,0 +1,172 @@
+//! Attention over every pattern of [`pattern`], on strided views of packed projections (Vaswani 2017).
+//!
+//! `out = softmax(q k^T / sqrt(head_dim)) v` for each head, over the pairs that the pattern shows. q is
+//! (batch * queries, heads * head_dim), k and v (batch * keys, heads * head_dim); each may be columns of a wider
+//! tensor, so a packed projection needs no copy. Nothing of the size queries x keys is stored: backward computes the
+//! probabilities again from the log-sum-exp (batch, heads, queries) (Dao 2022).
+
+pub mod cpu;
+mod cpu_backward;
+mod cpu_backward_step;
+mod cpu_block;
+mod cpu_decode;
+mod cpu_forward;
+mod cpu_tile;
+mod launch_cpu;
+pub mod pattern;
+
+use self::pattern::Pattern;
+use super::{Cost, Dropout, Op};
+use crate::device::cpu::Args;
+use crate::graph::{Graph, Id};
+use crate::{Error, Result};
+
+/// How many sequences, heads and tokens take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    pub batch: usize,
+    pub heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+}
+
+/// Traces attention with one pattern for all heads.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention(
+    graph: &mut Graph,
+    q: Id,
+    k: Id,
+    v: Id,
+    heads: Heads,
+    pattern: Pattern,
+    dropout: Option<Dropout>,
+) -> Result<Id> {
+    let head_dim = check(graph, q, k, heads)?;
+    check(graph, q, v, heads)?;
+    pattern.check()?;
+    let op = Attention { heads, head_dim, pattern, dropout };
+    let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * head_dim]);
+    let log_sum_exp = graph.activation("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
+    graph.push(op, &[q, k, v], &[out, log_sum_exp]);
+    Ok(out)
+}
+
+/// Traces the attention weights alone, for pictures: (batch, heads, queries, keys).
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, pattern: Pattern) -> Result<Id> {
+    let head_dim = check(graph, q, k, heads)?;
+    let out = graph.activation("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
+    graph.push(Weights(Attention { heads, head_dim, pattern, dropout: None }), &[q, k], &[out]);
+    Ok(out)
+}
+
+/// Returns the channels of a head.
+fn check(graph: &Graph, q: Id, k: Id, heads: Heads) -> Result<usize> {
+    let (q_shape, k_shape) = (graph.matrix(q), graph.matrix(k));
+    let fits = q_shape.0 == heads.batch * heads.queries
+        && k_shape == (heads.batch * heads.keys, q_shape.1)
+        && heads.heads > 0
+        && q_shape.1 % heads.heads == 0;
+    if !fits {
+        return Err(Error::failed(format!("attention: queries {q_shape:?}, keys {k_shape:?}, {heads:?}")));
+    }
+    Ok(q_shape.1 / heads.heads)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attention {
+    heads: Heads,
+    head_dim: usize,
+    pattern: Pattern,
+    dropout: Option<Dropout>,
+}
+
+impl Attention {
+    /// Multiply-adds count as two; only visible pairs count.
+    fn flops(&self) -> f64 {
+        let Heads { batch, heads, queries, keys } = self.heads;
+        let pairs = self.pattern.visible_pairs(queries, keys, keys) as f64;
+        4.0 * (batch * heads * self.head_dim) as f64 * pairs
+    }
+
+    /// Bytes of q, k, v and out.
+    fn bytes(&self) -> f64 {
+        let Heads { batch, heads, queries, keys } = self.heads;
+        8.0 * (batch * heads * self.head_dim * (queries + keys)) as f64
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn differentiable(&self) -> bool {
+        true
+    }
+
+    fn backward(&self, graph: &mut Graph, inputs: &[Id], outputs: &[Id]) -> Result<()> {
+        let Some(dout) = graph.gradient(outputs[0]) else { return Ok(()) };
+        let mut slot = |id| {
+            graph
+                .gradient_slot(id)
+                .ok_or_else(|| Error::failed("queries, keys and values must all be trained"))
+        };
+        let results = [slot(inputs[0])?, slot(inputs[1])?, slot(inputs[2])?];
+        let operands = [inputs[0], inputs[1], inputs[2], outputs[0], dout, outputs[1]];
+        graph.push(AttentionBackward(*self), &operands, &results);
+        Ok(())
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { bytes: self.bytes(), flops: self.flops() }
+    }
+
+    fn cpu(&self, args: &Args) {
+        launch_cpu::forward(self, args);
+    }
+}
+
+/// Inputs q, k, v, out, dout, log-sum-exp; outputs dq, dk, dv.
+#[derive(Debug)]
+struct AttentionBackward(Attention);
+
+impl Op for AttentionBackward {
+    fn name(&self) -> &'static str {
+        "attention backward"
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { bytes: 2.0 * self.0.bytes(), flops: 2.5 * self.0.flops() }
+    }
+
+    fn cpu(&self, args: &Args) {
+        launch_cpu::backward(&self.0, args);
+    }
+}
+
+/// Inputs q, k; output the weights.
+#[derive(Debug)]
+struct Weights(Attention);
+
+impl Op for Weights {
+    fn name(&self) -> &'static str {
+        "attention weights"
+    }
+
+    fn cost(&self) -> Cost {
+        let Heads { batch, heads, queries, keys } = self.0.heads;
+        Cost {
+            bytes: self.0.bytes() / 2.0 + 4.0 * (batch * heads * queries * keys) as f64,
+            flops: self.0.flops() / 2.0,
+        }
+    }
+
+    fn cpu(&self, args: &Args) {
+        launch_cpu::weights(&self.0, args);
+    }
+}

@@ -1,0 +1,87 @@
+//! Operations: one folder for each, with its meaning, shapes, gradient, cases and CPU form side by side.
+
+pub mod attention;
+pub mod cached_attention;
+pub mod convolution;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod elementwise;
+pub mod embedding;
+pub mod linear;
+pub mod norm;
+pub mod optimizer;
+pub mod patches;
+pub mod philox;
+pub mod positions;
+
+use std::fmt::Debug;
+
+use crate::device::cpu;
+use crate::graph::{Graph, Id};
+use crate::{Error, Result};
+
+/// What an op costs at its shapes: the numbers behind `evoke bench` and the memory table.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes that must be read and written at least once.
+    pub bytes: f64,
+    /// Floating point operations; a multiply-add counts as two.
+    pub flops: f64,
+}
+
+/// One operation with all its sizes, as a node of a [`Graph`].
+pub trait Op: Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// Whether gradients pass through it.
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    /// Appends the ops that compute the gradients of `inputs` from those of `outputs`.
+    fn backward(&self, _graph: &mut Graph, _inputs: &[Id], _outputs: &[Id]) -> Result<()> {
+        Err(Error::failed(format!("{} has no gradient", self.name())))
+    }
+
+    /// Bytes of scratch.
+    fn workspace(&self) -> usize {
+        0
+    }
+
+    fn cost(&self) -> Cost;
+
+    /// Runs it on the CPU.
+    fn cpu(&self, args: &cpu::Args);
+}
+
+/// Dropout at one place of the model: each place draws its own numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Share of elements set to zero; the others are scaled by 1 / (1 - rate).
+    pub rate: f32,
+    /// Which place of the model this is.
+    pub site: u32,
+}
+
+impl Dropout {
+    /// `None` where nothing is dropped.
+    pub fn new(rate: f32, site: u32) -> Option<Dropout> {
+        (rate > 0.0).then_some(Dropout { rate, site })
+    }
+}
+
+/// Stands in for an op while it is borrowed; it never runs.
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+impl Op for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
+
+    fn cpu(&self, _args: &cpu::Args) {}
+}

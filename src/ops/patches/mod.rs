@@ -1,0 +1,87 @@
+//! Pictures to patches: u8 pixels (batch, height, width, 3) -> f32 (batch * grid, patch * patch * 3) in [-1, 1].
+//!
+//! The one place where pixels are normalised: `value = pixel / 127.5 - 1`, in training and everywhere else. (The
+//! project's ancestor trained on 0..255 and described another range.) Patches are numbered row by row; inside a patch
+//! the order is row, column, channel.
+
+use super::{Cost, Op};
+use crate::device::cpu::{Args, parallel};
+use crate::graph::{DType, Graph, Id};
+use crate::{Error, Result};
+
+/// Channels of a picture.
+pub const CHANNELS: usize = 3;
+
+/// Traces the cutting of `pixels` into square patches.
+///
+/// # Errors
+/// If the picture's sides are not multiples of the patch's, or the pixels are not (batch, height, width, 3) u8.
+pub fn patches(graph: &mut Graph, pixels: Id, patch: usize) -> Result<Id> {
+    let tensor = graph.tensor(pixels);
+    let &[batch, height, width, CHANNELS] = tensor.shape.as_slice() else {
+        return Err(Error::failed(format!(
+            "patches: pixels of shape {:?}, not (batch, height, width, 3)",
+            tensor.shape
+        )));
+    };
+    if tensor.dtype != DType::U8 || patch == 0 || height % patch != 0 || width % patch != 0 {
+        return Err(Error::failed(format!(
+            "patches: pictures of {height} x {width} pixels cannot be cut into patches of {patch} x {patch}; choose a \
+             patch that divides both"
+        )));
+    }
+    let op = Patches { batch, height, width, patch };
+    let out = graph.activation("patches", &[batch * op.grid(), patch * patch * CHANNELS]);
+    graph.push(op, &[pixels], &[out]);
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Patches {
+    batch: usize,
+    height: usize,
+    width: usize,
+    patch: usize,
+}
+
+impl Patches {
+    fn grid(&self) -> usize {
+        (self.height / self.patch) * (self.width / self.patch)
+    }
+}
+
+impl Op for Patches {
+    fn name(&self) -> &'static str {
+        "patches"
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = (self.batch * self.height * self.width * CHANNELS) as f64;
+        Cost { bytes: 5.0 * elements, flops: 2.0 * elements }
+    }
+
+    fn cpu(&self, args: &Args) {
+        let pixels: &[u8] = args.input(0);
+        let (columns, grid) = (self.width / self.patch, self.grid());
+        let (line, length) = (self.width * CHANNELS, self.patch * CHANNELS);
+        let per_patch = self.patch * length;
+        parallel::rows(
+            args.output(0),
+            per_patch,
+            #[inline(always)]
+            |first, out| {
+                for (i, out) in out.chunks_exact_mut(per_patch).enumerate() {
+                    let (picture, place) = ((first + i) / grid, (first + i) % grid);
+                    let top = picture * self.height + place / columns * self.patch;
+                    let left = place % columns * length;
+                    for (row, out) in out.chunks_exact_mut(length).enumerate() {
+                        let start = (top + row) * line + left;
+                        for (out, pixel) in out.iter_mut().zip(&pixels[start..start + length]) {
+                            *out = f32::from(*pixel) * (1.0 / 127.5) - 1.0;
+                        }
+                    }
+                }
+            },
+        );
+    }
+}

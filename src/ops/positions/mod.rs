@@ -1,0 +1,173 @@
+//! Adds a row of positions to each token of each sequence, then dropout: `y[b, t] = dropout(x[b, t] + positions[t])`.
+//!
+//! Shapes: x, y (batch * length, width); positions (length, width).
+
+use super::dropout::Mask;
+use super::{Cost, Dropout, Op};
+use crate::device::cpu::{Args, parallel};
+use crate::graph::{Graph, Id};
+use crate::{Error, Result};
+
+/// Traces `dropout(x + positions)`.
+///
+/// # Errors
+/// If x is not whole sequences of as many rows as there are positions.
+pub fn add_positions(graph: &mut Graph, x: Id, positions: Id, dropout: Option<Dropout>) -> Result<Id> {
+    let ((rows, width), (length, positions_width)) = (graph.matrix(x), graph.matrix(positions));
+    if width != positions_width || length == 0 || rows % length != 0 {
+        return Err(Error::failed(format!(
+            "positions: x is ({rows}, {width}), the positions ({length}, {positions_width})"
+        )));
+    }
+    let y = graph.activation("positioned", &[rows, width]);
+    graph.push(AddPositions { rows, length, width, dropout }, &[x, positions], &[y]);
+    Ok(y)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AddPositions {
+    rows: usize,
+    length: usize,
+    width: usize,
+    dropout: Option<Dropout>,
+}
+
+impl Op for AddPositions {
+    fn name(&self) -> &'static str {
+        "positions"
+    }
+
+    fn differentiable(&self) -> bool {
+        true
+    }
+
+    fn backward(&self, graph: &mut Graph, inputs: &[Id], outputs: &[Id]) -> Result<()> {
+        let Some(dy) = graph.gradient(outputs[0]) else { return Ok(()) };
+        let positions = graph.gradient_slot(inputs[1]);
+        if self.dropout.is_none() {
+            graph.set_gradient(inputs[0], dy);
+            if let Some(positions) = positions {
+                let op = PositionsBackward { forward: *self, dx: false, positions: true };
+                graph.push(op, &[dy], &[positions]);
+            }
+            return Ok(());
+        }
+        let dx = graph.gradient_slot(inputs[0]);
+        let op = PositionsBackward { forward: *self, dx: dx.is_some(), positions: positions.is_some() };
+        let results: Vec<Id> = dx.into_iter().chain(positions).collect();
+        graph.push(op, &[dy], &results);
+        Ok(())
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = (self.rows * self.width) as f64;
+        Cost { bytes: 8.0 * elements, flops: elements }
+    }
+
+    fn cpu(&self, args: &Args) {
+        let Self { width, length, .. } = *self;
+        let (x, positions): (&[f32], &[f32]) = (args.input(0), args.input(1));
+        let mask = Mask::new(self.dropout, &args.state);
+        parallel::rows(
+            args.output(0),
+            width,
+            #[inline(always)]
+            |first, out| {
+                for (i, y) in out.chunks_exact_mut(width).enumerate() {
+                    let row = first + i;
+                    let (x, position) =
+                        (&x[row * width..][..width], &positions[row % length * width..][..width]);
+                    for ((y, x), position) in y.iter_mut().zip(x).zip(position) {
+                        *y = x + position;
+                    }
+                }
+                if let Some(mask) = &mask {
+                    mask.in_place(first * width, out);
+                }
+            },
+        );
+    }
+}
+
+/// dx = dy * mask; d positions[t] += sum of dx over the batch, in the batch's order.
+#[derive(Debug)]
+struct PositionsBackward {
+    forward: AddPositions,
+    dx: bool,
+    positions: bool,
+}
+
+impl Op for PositionsBackward {
+    fn name(&self) -> &'static str {
+        "positions backward"
+    }
+
+    fn workspace(&self) -> usize {
+        // A masked row at a time for each position, where dx is not asked for.
+        if self.forward.dropout.is_some() && self.positions {
+            self.forward.length * self.forward.width * size_of::<f32>()
+        } else {
+            0
+        }
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = (self.forward.rows * self.forward.width) as f64;
+        Cost { bytes: 8.0 * elements, flops: elements }
+    }
+
+    fn cpu(&self, args: &Args) {
+        let AddPositions { width, length, rows, .. } = self.forward;
+        let dy: &[f32] = args.input(0);
+        let mask = Mask::new(self.forward.dropout, &args.state);
+        if self.dx {
+            parallel::rows(
+                args.output(0),
+                width,
+                #[inline(always)]
+                |first, out| {
+                    let start = first * width;
+                    let dy = &dy[start..start + out.len()];
+                    match &mask {
+                        Some(mask) => mask.scaled(start, dy, out),
+                        None => out.copy_from_slice(dy),
+                    }
+                },
+            );
+        }
+        if !self.positions {
+            return;
+        }
+        let out: &mut [f32] = args.output(usize::from(self.dx));
+        let Some(mask) = mask else {
+            parallel::rows(
+                out,
+                width,
+                #[inline(always)]
+                |first, out| {
+                    for sequence in (0..rows).step_by(length) {
+                        let start = (sequence + first) * width;
+                        for (out, dy) in out.iter_mut().zip(&dy[start..]) {
+                            *out += dy;
+                        }
+                    }
+                },
+            );
+            return;
+        };
+        parallel::rows2(
+            (out, width),
+            (&mut args.workspace()[..length * width], width),
+            #[inline(always)]
+            |first, out, scratch| {
+                for sequence in (0..rows).step_by(length) {
+                    let start = (sequence + first) * width;
+                    mask.scaled(start, &dy[start..start + out.len()], scratch);
+                    for (out, dy) in out.iter_mut().zip(scratch.iter()) {
+                        *out += dy;
+                    }
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Optimisation beside the update itself ([`crate::ops::optimizer`]): how the learning rate moves.
+
+pub mod schedule;

@@ -1,0 +1,125 @@
+//! What a run will hold in memory, known before step 0.
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::graph::Graph;
+use crate::graph::plan::{Program, Region};
+use crate::models::captioner::{Captioner, Purpose};
+use crate::{Error, Result};
+
+/// Bytes by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    pub weights: usize,
+    pub moments: usize,
+    pub gradients: usize,
+    pub activations: usize,
+    pub workspace: usize,
+    pub total: usize,
+}
+
+impl Budget {
+    /// Plans the longest training step of `model`, without taking any memory. `gradients` holds those of parameters;
+    /// those of activations stand with the activations, whose memory they share.
+    ///
+    /// # Errors
+    /// If the model cannot be planned.
+    pub fn plan(model: &Captioner, config: &Config) -> Result<Budget> {
+        let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
+        let mut graph = Graph::new();
+        model.step(&mut graph, config.train.batch, config.model.max_words, purpose)?;
+        let step = Program::new(graph, Region::Work);
+        let trained = 4 * model.parameters.trained();
+        let averages = if config.optimizer.average > 0.0 { trained } else { 0 };
+        let mut budget = Budget {
+            weights: trained + 4 * model.parameters.constant() + averages,
+            moments: 2 * trained,
+            gradients: trained,
+            activations: step.arena - step.usage.workspace,
+            workspace: step.usage.workspace,
+            total: 0,
+        };
+        budget.total =
+            budget.weights + budget.moments + budget.gradients + budget.activations + budget.workspace;
+        Ok(budget)
+    }
+
+    /// Refuses what cannot fit, and says what would help.
+    ///
+    /// # Errors
+    /// If the total is above `available` bytes.
+    pub fn check(&self, available: Option<usize>, batch: usize) -> Result<()> {
+        let Some(available) = available.filter(|&available| self.total > available) else { return Ok(()) };
+        let fixed = self.weights + self.moments + self.gradients;
+        let each = (self.activations + self.workspace).div_ceil(batch.max(1)).max(1);
+        let fits = available.saturating_sub(fixed) / each;
+        let advice = match fits {
+            0 => "choose a smaller model".to_string(),
+            n => format!("train.batch = {n} would fit (with train.accumulate to keep the sum)"),
+        };
+        Err(Error::failed(format!(
+            "the run needs {} and {} are free; {advice}",
+            bytes(self.total),
+            bytes(available)
+        )))
+    }
+
+    /// A table for people.
+    pub fn table(&self) -> String {
+        let rows = [
+            ("weights", self.weights),
+            ("moments", self.moments),
+            ("gradients", self.gradients),
+            ("activations", self.activations),
+            ("workspace", self.workspace),
+            ("total", self.total),
+        ];
+        rows.map(|(name, size)| format!("{name:<12} {:>10}", bytes(size))).join("\n")
+    }
+}
+
+/// Bytes that programs may still take, where the system tells.
+pub fn available_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
+}
+
+/// The most memory that this process has held, in bytes, where the system tells.
+pub fn peak_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
+}
+
+/// `12.3 MB`, in powers of ten.
+pub fn bytes(count: usize) -> String {
+    let count = count as f64;
+    match count {
+        c if c >= 1e9 => format!("{:.2} GB", c / 1e9),
+        c if c >= 1e6 => format!("{:.1} MB", c / 1e6),
+        c => format!("{:.1} kB", c / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_does_not_fit_names_the_batch_that_would() {
+        let budget = Budget {
+            weights: 100,
+            moments: 200,
+            gradients: 100,
+            activations: 900,
+            workspace: 100,
+            total: 1400,
+        };
+        assert!(budget.check(Some(1400), 10).is_ok() && budget.check(None, 10).is_ok());
+        let error = budget.check(Some(1000), 10).unwrap_err().to_string();
+        assert!(error.contains("train.batch = 6 would fit"), "{error}");
+        assert!(budget.check(Some(300), 10).unwrap_err().to_string().contains("smaller model"));
+    }
+}

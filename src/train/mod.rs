@@ -1,0 +1,17 @@
+//! Training around the model: checkpoints, metrics, guards, signals, the progress line and the run folder.
+
+pub mod budget;
+pub mod checkpoint;
+pub mod evaluate;
+pub mod files;
+pub mod guard;
+pub mod identity;
+pub mod load;
+mod manifest;
+pub mod metrics;
+pub mod progress;
+pub mod run;
+pub mod run_folder;
+pub mod signals;
+pub mod tensor_file;
+pub mod tensorboard;

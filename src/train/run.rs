@@ -1,0 +1,475 @@
+//! The training loop: steps, evaluations, checkpoints, and what happens when one of them goes wrong.
+//!
+//! Everything random is a pure function of (seed, pass), so the state that a resume needs is small: how many updates
+//! the weights have seen, the guard, and the best evaluation. Step counts include steps that were skipped.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::{self, Budget};
+use super::checkpoint::{self, Group, Keep, Tensor};
+use super::evaluate::{self, Described, Report};
+use super::files::Files;
+use super::guard::{self, LossGuard, Verdict};
+use super::identity::Identity;
+use super::load;
+use super::metrics::Metrics;
+use super::progress::{Progress, StepReport};
+use super::run_folder::RunFolder;
+use super::signals::Signals;
+use crate::config::Config;
+use crate::data::loader::{Batch, Loader, Recipe};
+use crate::data::{Dataset, Split, Vocabulary};
+use crate::decode::Method;
+use crate::device::{Device, StepState};
+use crate::graph::plan::Region;
+use crate::models::captioner::{Captioner, Purpose, Session};
+use crate::optim::schedule::learning_rate;
+use crate::{Error, Result};
+
+/// Steps in a row that may be skipped before the run gives up: by then it is no accident.
+const MOST_SKIPPED: u32 = 20;
+
+/// What is to be trained, and where.
+pub struct Options<'a> {
+    pub data: &'a Path,
+    pub out: &'a Path,
+    pub config: Config,
+    pub resume: bool,
+    pub device: Device,
+    pub quiet: bool,
+    pub files: &'a dyn Files,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    pub run: PathBuf,
+    pub steps: u64,
+    pub loss: f32,
+    pub seconds: f64,
+    pub samples_per_second: f64,
+    pub evaluation: Option<Report>,
+}
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    /// Updates that the weights have seen: skipped steps do not count.
+    updates: u64,
+    guard: LossGuard,
+    /// Lowest nats a token of an evaluation.
+    best: Option<f64>,
+    /// Evaluations since then.
+    stale: usize,
+    data: String,
+}
+
+/// A line of metrics.jsonl.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    loss: f32,
+    learning_rate: f32,
+    gradient_norm: Option<f32>,
+    samples_per_second: f64,
+    data_wait: f64,
+    skipped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evaluation: Option<&'a Report>,
+}
+
+struct Trainer<'a> {
+    options: &'a Options<'a>,
+    config: &'a Config,
+    session: Session,
+    vocabulary: Vocabulary,
+    recipe: Recipe,
+    train: Split,
+    evaluated: Split,
+    samples: Vec<usize>,
+    state: State,
+    progress: Progress,
+    metrics: Metrics,
+    skipped_in_a_row: u32,
+}
+
+/// Trains a captioner as the options say.
+///
+/// # Errors
+/// Wrong settings or data, a folder that cannot be written, a run that diverges; [`Error::Stopped`] after a signal,
+/// when everything was saved.
+pub fn train(options: &Options) -> Result<Summary> {
+    let config = &options.config;
+    config.check()?;
+    let data = Dataset::open(options.data)?;
+    let identity = Identity::of(&data);
+    let model = Captioner::new(&config.model, identity.ends())?;
+    let budget = Budget::plan(&model, config)?;
+    budget.check(budget::available_memory(), config.train.batch)?;
+    let signals = Signals::install()?;
+    let folder = if options.resume {
+        RunFolder::resume(options.files, options.out, config)?
+    } else {
+        RunFolder::create(options.files, options.out, config)?
+    };
+    if options.resume && Identity::is_saved(options.out) {
+        let (stored, _) = Identity::load(options.out)?;
+        stored.check(&data)?;
+        if stored.data != identity.data {
+            return Err(Error::failed(format!(
+                "{}: is not the data set that the run began with; give that one, or start anew with another --out",
+                options.data.display()
+            )));
+        }
+    } else {
+        identity.save(options.files, options.out, data.tokenizer())?;
+    }
+    let train = data.split("train")?;
+    let recipe = Recipe {
+        seed: config.train.seed,
+        batch: config.train.batch,
+        max_words: config.model.max_words,
+        word_dropout: config.model.word_dropout,
+        parallel: config.loss.parallel_prediction,
+        first: config.train.overfit,
+    };
+    let total = total_steps(config, &recipe, &train);
+    let mut session = Session::new(model, options.device, Some(&config.optimizer));
+    session.initialise(config.train.seed);
+    let mut state = State {
+        updates: 0,
+        guard: LossGuard::new(config.train.skip_spikes),
+        best: None,
+        stale: 0,
+        data: identity.data.clone(),
+    };
+    let mut notes = Vec::new();
+    let mut start = 0;
+    if options.resume
+        && let Some(found) = checkpoint::latest(options.out, &mut |line| notes.push(line.to_string()))?
+    {
+        start = found.step();
+        state = found.state()?;
+        restore(&found, &mut session)?;
+    }
+
+    // An overfit run is judged on what it learns by heart; a data set without "val" on its training pictures.
+    let overfit = config.train.overfit > 0;
+    let has_validation = data.split_names().any(|name| name == "val");
+    let evaluated = if overfit || !has_validation { train.clone() } else { data.split("val")? };
+    let held = if overfit { config.train.overfit.min(evaluated.len()) } else { evaluated.len() };
+    let samples = evaluate::spread(held, config.train.evaluate_pictures);
+
+    let progress = if options.quiet { Progress::quiet(total, start) } else { Progress::new(total, start) };
+    let metrics = Metrics::open(options.files, options.out, start)?;
+    let vocabulary = data.tokenizer().clone();
+    let mut trainer = Trainer {
+        options,
+        config,
+        session,
+        vocabulary,
+        recipe,
+        train,
+        evaluated,
+        samples,
+        state,
+        progress,
+        metrics,
+        skipped_in_a_row: 0,
+    };
+    for line in folder.changed() {
+        trainer.progress.note(&format!("setting changed: {line}"));
+    }
+    for line in notes {
+        trainer.progress.warn(&line);
+    }
+    trainer.progress.note(&format!(
+        "{} parameters, {} pictures, {} steps of {}; memory {}",
+        trainer.session.model.parameters.count(),
+        trainer.train.len(),
+        total,
+        trainer.recipe.batch_of(&trainer.train) * config.train.accumulate,
+        budget::bytes(budget.total)
+    ));
+    if start > 0 {
+        trainer.progress.note(&format!("continuing after step {start}"));
+    }
+    trainer.run(start, total, &signals)
+}
+
+/// Optimizer steps of the whole run.
+pub fn total_steps(config: &Config, recipe: &Recipe, train: &Split) -> u64 {
+    if config.train.steps > 0 {
+        return config.train.steps as u64;
+    }
+    let passes = f64::from(config.train.epochs) * recipe.passes_of(train) as f64;
+    (passes / config.train.accumulate as f64).round().max(1.0) as u64
+}
+
+fn restore(found: &checkpoint::Checkpoint, session: &mut Session) -> Result<()> {
+    load::read(found, checkpoint::WEIGHTS, "", session, Region::Weights)?;
+    load::read(found, checkpoint::MOMENTS, ".first", session, Region::FirstMoment)?;
+    load::read(found, checkpoint::MOMENTS, ".second", session, Region::SecondMoment)?;
+    if found.has(checkpoint::AVERAGE) {
+        load::read(found, checkpoint::AVERAGE, "", session, Region::Average)?;
+    }
+    Ok(())
+}
+
+impl Trainer<'_> {
+    fn run(mut self, start: u64, total: u64, signals: &Signals) -> Result<Summary> {
+        let began = Instant::now();
+        let accumulate = self.config.train.accumulate as u64;
+        let mut loader = Loader::start(self.train.clone(), self.recipe.clone(), start * accumulate)?;
+        let mut summary = Summary {
+            run: self.options.out.to_path_buf(),
+            steps: start,
+            loss: f32::NAN,
+            seconds: 0.0,
+            samples_per_second: 0.0,
+            evaluation: None,
+        };
+        let (mut training_seconds, mut seen) = (0.0, 0);
+        for step in start + 1..=total {
+            let step_began = Instant::now();
+            let waited = loader.waited;
+            let mut batches = Vec::new();
+            for _ in 0..accumulate {
+                batches.push(loader.next()?);
+            }
+            let rate = learning_rate(self.config, step, total);
+            let (loss, norm, skipped) = self.step(step, &batches, rate)?;
+            let samples: usize = batches.iter().map(|b| b.batch).sum();
+            let report = StepReport {
+                step,
+                loss,
+                learning_rate: rate,
+                samples,
+                data_wait_seconds: loader.waited - waited,
+                step_seconds: step_began.elapsed().as_secs_f64(),
+            };
+            self.progress.step(report);
+            training_seconds += report.step_seconds;
+            seen += samples;
+            (summary.steps, summary.loss) = (step, loss);
+
+            let last = step == total;
+            let stop = signals.stop_requested();
+            let every = |n: usize| n > 0 && step % n as u64 == 0;
+            let mut improved = false;
+            let mut evaluation = None;
+            if last || (every(self.config.train.evaluate_every) && !stop) {
+                let report = self.evaluate(step)?;
+                improved = self.judge(&report);
+                evaluation = Some(report);
+            }
+            self.metrics.write(
+                step,
+                &Line {
+                    loss,
+                    learning_rate: rate,
+                    gradient_norm: norm,
+                    samples_per_second: samples as f64 / report.step_seconds,
+                    data_wait: report.data_wait_seconds / report.step_seconds,
+                    skipped,
+                    evaluation: evaluation.as_ref(),
+                },
+            )?;
+            let patience = self.config.train.early_stop;
+            let early = evaluation.is_some() && patience > 0 && self.state.stale >= patience;
+            summary.evaluation = evaluation.or(summary.evaluation);
+            if last || stop || early || improved || every(self.config.train.checkpoint_every) {
+                match self.save(step, improved) {
+                    Ok(()) => {}
+                    Err(error) if last || stop || early => return Err(error),
+                    // The one before it stands, and the next may succeed: hours of training are worth the try.
+                    Err(error) => self.progress.warn(&format!("no checkpoint at step {step}: {error}")),
+                }
+            }
+            if stop && !last {
+                self.progress.finish();
+                return Err(Error::Stopped(format!(
+                    "stopped by {} after step {step}; everything is saved, go on with --resume",
+                    signals.name()
+                )));
+            }
+            if early {
+                let line =
+                    format!("no better evaluation in the last {patience}: stopping early at step {step}");
+                self.progress.note(&line);
+                break;
+            }
+        }
+        summary.seconds = began.elapsed().as_secs_f64();
+        summary.samples_per_second = if seen == 0 { 0.0 } else { seen as f64 / training_seconds };
+        if summary.evaluation.is_none() {
+            // Resumed at its end: what it came to is still worth telling.
+            summary.evaluation = Some(self.evaluate(start)?);
+        }
+        self.progress.finish();
+        Ok(summary)
+    }
+
+    /// One optimizer step over the batches. Returns the loss, the gradient's norm, and whether it was skipped.
+    fn step(&mut self, step: u64, batches: &[Batch], rate: f32) -> Result<(f32, Option<f32>, bool)> {
+        let words: usize = batches.iter().map(Batch::target_words).sum();
+        let scale = 1.0 / words.max(1) as f32;
+        let mut state = StepState {
+            seed: self.config.train.seed,
+            pass: 0,
+            step: self.state.updates + 1,
+            learning_rate: rate,
+        };
+        let mut loss = 0.0;
+        for (i, batch) in batches.iter().enumerate() {
+            state.pass = (step - 1) * batches.len() as u64 + i as u64;
+            loss += self.pass(batch, scale, &state)?;
+        }
+        match self.state.guard.observe(loss) {
+            Verdict::Normal => {}
+            Verdict::Spike { mean, deviation } => {
+                self.session.clear_gradient();
+                self.skip(guard::spike_note(step, loss, mean, deviation))?;
+                return Ok((loss, None, true));
+            }
+            Verdict::NotFinite => {
+                self.session.clear_gradient();
+                self.skip(guard::not_finite_note(step, "loss", loss, &self.keys(batches)))?;
+                return Ok((loss, None, true));
+            }
+        }
+        // The update itself leaves the weights alone where the norm is not finite.
+        let norm = self.session.update(&state);
+        if !norm.is_finite() {
+            self.skip(guard::not_finite_note(step, "gradient norm", norm, &self.keys(batches)))?;
+            return Ok((loss, Some(norm), true));
+        }
+        self.skipped_in_a_row = 0;
+        self.state.updates += 1;
+        Ok((loss, Some(norm), false))
+    }
+
+    /// Forward and backward over one batch; returns its share of the loss.
+    fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
+        let purpose = Purpose {
+            train: true,
+            both_ways: batch.parallel,
+            label_smoothing: self.config.loss.label_smoothing,
+        };
+        let planned = self.session.step(batch.batch, batch.length, purpose)?;
+        let (program, ends) = (&planned.program, planned.ends);
+        self.session.memory.write(program, ends.pixels, &batch.pixels);
+        self.session.memory.write(program, ends.words, &batch.words);
+        self.session.memory.write(program, ends.targets, &batch.targets);
+        self.session.memory.write(program, ends.scale, &[scale]);
+        self.session.run(program, state);
+        Ok(self.session.memory.view::<f32>(program, ends.loss.sums)[0])
+    }
+
+    fn keys(&self, batches: &[Batch]) -> Vec<String> {
+        batches.iter().flat_map(|b| &b.samples).map(|&s| self.train.key(s).to_string()).collect()
+    }
+
+    fn skip(&mut self, note: String) -> Result<()> {
+        self.progress.warn(&note);
+        self.skipped_in_a_row += 1;
+        if self.skipped_in_a_row < MOST_SKIPPED {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "{MOST_SKIPPED} steps in a row could not be used ({note}); lower optimizer.learning_rate and resume from \
+             the last checkpoint, which is sound"
+        )))
+    }
+
+    fn evaluate(&mut self, step: u64) -> Result<Report> {
+        self.session.swap_average();
+        let found = evaluate::evaluate(
+            &mut self.session,
+            &self.vocabulary,
+            &self.evaluated,
+            &self.samples,
+            Method::GREEDY,
+        );
+        self.session.swap_average();
+        let (report, described) = found?;
+        self.progress.note(&format!(
+            "step {step}: {:.3} nats a token (another's picture {:.3}, none {:.3}), {:.1} % exact, CIDEr-D {:.3} \
+             (dealt {:.3}), {:.0} % distinct",
+            report.nats_true,
+            report.nats_other,
+            report.nats_none,
+            100.0 * report.exact,
+            report.cider_d,
+            report.cider_d_dealt,
+            100.0 * report.distinct_share
+        ));
+        if let Some(warning) = report.warning() {
+            self.progress.warn(&warning);
+        }
+        self.keep_samples(step, &described)?;
+        Ok(report)
+    }
+
+    /// `samples/step-N.txt`: what the model says of the first few pictures.
+    fn keep_samples(&self, step: u64, described: &[Described]) -> Result<()> {
+        const SHOWN: usize = 8;
+        let mut text = String::new();
+        for d in described.iter().take(SHOWN) {
+            text.push_str(&format!("{}\t{}\n", self.evaluated.key(d.sample), d.caption));
+        }
+        let folder = self.options.out.join("samples");
+        super::files::create_dirs(self.options.files, &folder)?;
+        super::files::replace(
+            self.options.files,
+            &folder.join(format!("step-{step:08}.txt")),
+            text.as_bytes(),
+        )
+    }
+
+    /// Remembers the best evaluation; says whether this is it.
+    fn judge(&mut self, report: &Report) -> bool {
+        let better = self.state.best.is_none_or(|best| report.nats_true < best);
+        if better {
+            (self.state.best, self.state.stale) = (Some(report.nats_true), 0);
+        } else {
+            self.state.stale += 1;
+        }
+        better
+    }
+
+    fn save(&mut self, step: u64, best: bool) -> Result<()> {
+        self.metrics.sync()?;
+        let memory = &self.session.memory;
+        let tensors = |region: Region, suffix: &str| -> Vec<Tensor<'_>> {
+            let flat = memory.flat(region);
+            let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
+            specs
+                .map(|spec| Tensor {
+                    name: format!("{}{suffix}", spec.name),
+                    shape: spec.shape.clone(),
+                    data: &flat[spec.offset..spec.offset + spec.len()],
+                })
+                .collect()
+        };
+        let mut moments = tensors(Region::FirstMoment, ".first");
+        moments.extend(tensors(Region::SecondMoment, ".second"));
+        let mut groups = vec![
+            Group { name: checkpoint::WEIGHTS, tensors: tensors(Region::Weights, "") },
+            Group { name: checkpoint::MOMENTS, tensors: moments },
+        ];
+        if self.config.optimizer.average > 0.0 {
+            groups.push(Group { name: checkpoint::AVERAGE, tensors: tensors(Region::Average, "") });
+        }
+        let keep = Keep { last: self.config.train.keep, best };
+        let (_, note) =
+            checkpoint::save(self.options.files, self.options.out, step, &groups, &self.state, keep)?;
+        drop(groups);
+        if let Some(note) = note {
+            self.progress.warn(&note);
+        }
+        Ok(())
+    }
+}
