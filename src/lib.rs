@@ -3,6 +3,7 @@
 //! Read from the top: [`models`] says what is computed, [`graph`] differentiates it, plans its memory and runs it,
 //! [`ops`] holds one folder for each operation, and [`device`] is the only place that knows the hardware.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

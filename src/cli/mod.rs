@@ -1,5 +1,6 @@
 //! The command line: one file for each command, one place where errors become a line and an exit code.
 
+mod bench;
 mod caption;
 mod demo;
 mod doctor;
@@ -11,6 +12,7 @@ mod plan;
 mod prepare;
 mod prepare_scenes;
 mod score;
+mod selftest;
 mod show;
 mod train;
 mod verify;
@@ -48,8 +50,10 @@ enum Command {
     Caption(caption::Args),
     Evaluate(evaluate::Args),
     Score(score::Args),
+    Selftest(selftest::Args),
     Show(show::Args),
     Plan(plan::Args),
+    Bench(bench::Args),
     Doctor(doctor::Args),
 }
 
@@ -76,8 +80,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Caption(args) => args.run(&out),
         Command::Evaluate(args) => args.run(&out),
         Command::Score(args) => args.run(&out),
+        Command::Selftest(args) => args.run(&out),
         Command::Show(args) => args.run(&out),
         Command::Plan(args) => args.run(&out),
+        Command::Bench(args) => args.run(&out),
         Command::Doctor(args) => args.run(&out),
     }
 }

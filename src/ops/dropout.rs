@@ -57,6 +57,15 @@ impl Mask {
     }
 }
 
+/// What each of `len` elements is multiplied by, in f64, one by one: what cases compare with.
+pub fn reference(dropout: Option<Dropout>, len: usize) -> Vec<f64> {
+    let Some(dropout) = dropout else { return vec![1.0; len] };
+    let (key, stream) = keys(dropout, &super::cases::check::STATE);
+    let threshold = philox::threshold(dropout.rate);
+    let scale = f64::from(philox::kept_scale(threshold));
+    (0..len as u64).map(|e| if philox::keep(key, stream, threshold, e) { scale } else { 0.0 }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

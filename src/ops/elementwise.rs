@@ -1,5 +1,6 @@
 //! The sum of two tensors: how contributions to one gradient meet.
 
+use super::cases::{Case, Gradient, Input};
 use super::{Cost, Op};
 use crate::device::cpu::{self, parallel};
 
@@ -35,4 +36,20 @@ impl Op for Add {
             },
         );
     }
+}
+
+/// Cases of the sum: two readers of one value, whose gradients meet in it.
+pub fn cases() -> Vec<Case> {
+    let case = |len: usize| {
+        let inputs = vec![Input::activation(&[len], 1.0), Input::activation(&[len], 1.0)];
+        Case::new("add", len.to_string(), inputs, move |g, x| {
+            let out = g.activation("sum", &[len]);
+            g.push(Add { len }, &[x[0], x[1]], &[out]);
+            Ok(vec![out])
+        })
+        .gradient(Gradient::None)
+    };
+    let checked = [1, 17, 40_000]
+        .map(|len| case(len).against(|x| vec![x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect()]));
+    checked.into_iter().chain([case(1 << 22)]).collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cached_attention;
+pub mod cases;
 pub mod convolution;
 pub mod cross_entropy;
 pub mod dropout;

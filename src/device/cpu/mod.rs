@@ -11,13 +11,20 @@ pub use args::Args;
 pub use buffer::Buffer;
 pub use view::{View, ViewMut};
 
+use std::ops::Range;
+
 use super::{Memory, StepState};
 use crate::graph::plan::Program;
 
 /// Runs the nodes of `program` in order.
 pub fn run(program: &Program, memory: &mut Memory, state: &StepState) {
+    run_nodes(program, 0..program.nodes.len(), memory, state);
+}
+
+/// Runs some of the nodes in order, for timing.
+pub fn run_nodes(program: &Program, nodes: Range<usize>, memory: &mut Memory, state: &StepState) {
     assert!(memory.region(program.region).len() >= program.arena, "arena not reserved");
-    for node in &program.nodes {
+    for node in &program.nodes[nodes] {
         node.op.cpu(&Args::new(program, node, memory, *state));
     }
 }

@@ -5,6 +5,7 @@
 //! tensor, so a packed projection needs no copy. Nothing of the size queries x keys is stored: backward computes the
 //! probabilities again from the log-sum-exp (batch, heads, queries) (Dao 2022).
 
+pub mod cases;
 pub mod cpu;
 mod cpu_backward;
 mod cpu_backward_step;

@@ -4,6 +4,7 @@
 //! 2 * width) at `position`. Hypothesis r finds the key of its earlier word t in row `slots[r, t]` of the cache, so a
 //! beam that branches or dies moves no memory: only the table of slots changes. Out: (rows, width).
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Op};

@@ -3,6 +3,7 @@
 //! x (batch * height * width, channels) -> (batch * (height/2) * (width/2), 9 * channels), zero outside the picture
 //! (one row and column of padding before it). Order inside a window: row, column, channel.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Op};

@@ -8,6 +8,7 @@
 //!
 //! The scale is 1 / (all target words of the step), so that gradient accumulation adds up to the same mean.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Op};

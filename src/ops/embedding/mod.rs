@@ -4,6 +4,7 @@
 //! positions (at least length, width), y (batch * length, width). The scale is sqrt(width) in *Attention Is All You
 //! Need*, where the same matrix serves as the output layer.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Dropout, Op};

@@ -3,6 +3,7 @@
 //! Shapes: x (rows, inputs), W (outputs, inputs), b (outputs), y (rows, outputs). Weights stand as (outputs, inputs)
 //! so that an embedding table (words, width) can be the output layer as it is.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Op};

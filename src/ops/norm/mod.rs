@@ -4,6 +4,7 @@
 //!
 //! Shapes: x, branch, sum, y (rows, width); gamma, beta (width); stats (rows, 2) hold mean and 1/deviation.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Dropout, Op};

@@ -4,6 +4,7 @@
 //! clipped gradient. The average, where there is one, follows as `a = d a + (1 - d) w`. Gradients are set back to
 //! zero in the same pass. If the norm is not finite nothing but the gradients changes.
 
+pub mod cases;
 mod cpu;
 
 use super::{Cost, Op};

@@ -4,6 +4,7 @@
 //! project's ancestor trained on 0..255 and described another range.) Patches are numbered row by row; inside a patch
 //! the order is row, column, channel.
 
+use super::cases::{Case, Gradient, Input};
 use super::{Cost, Op};
 use crate::device::cpu::{Args, parallel};
 use crate::graph::{DType, Graph, Id};
@@ -84,4 +85,29 @@ impl Op for Patches {
             },
         );
     }
+}
+
+/// Cases of the patches.
+pub fn cases() -> Vec<Case> {
+    let case = |batch: usize, height: usize, width: usize, patch: usize| {
+        let inputs = vec![Input::bytes(&[batch, height, width, CHANNELS])];
+        let name = format!("{batch} of {height} x {width} by {patch}");
+        Case::new("patches", name, inputs, move |g, x| Ok(vec![patches(g, x[0], patch)?]))
+            .gradient(Gradient::None)
+    };
+    let checked = [(1, 1, 1, 1), (2, 6, 9, 3), (3, 16, 8, 8)].map(|(batch, height, width, patch)| {
+        case(batch, height, width, patch).against(move |x| {
+            let mut out = Vec::new();
+            for (b, top) in (0..batch).flat_map(|b| (0..height / patch).map(move |row| (b, row * patch))) {
+                for left in (0..width).step_by(patch) {
+                    for (y, i) in (0..patch).flat_map(|y| (0..patch * CHANNELS).map(move |i| (y, i))) {
+                        let at = ((b * height + top + y) * width + left) * CHANNELS + i;
+                        out.push(x[0][at] / 127.5 - 1.0);
+                    }
+                }
+            }
+            vec![out]
+        })
+    });
+    checked.into_iter().chain([case(16, 224, 224, 16)]).collect()
 }

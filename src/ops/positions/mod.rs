@@ -2,7 +2,8 @@
 //!
 //! Shapes: x, y (batch * length, width); positions (length, width).
 
-use super::dropout::Mask;
+use super::cases::{Case, Input};
+use super::dropout::{self, Mask};
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::{Args, parallel};
 use crate::graph::{Graph, Id};
@@ -170,4 +171,27 @@ impl Op for PositionsBackward {
             },
         );
     }
+}
+
+/// Cases of the positions.
+pub fn cases() -> Vec<Case> {
+    let case = |batch: usize, length: usize, width: usize, rate: f32| {
+        let inputs =
+            vec![Input::activation(&[batch * length, width], 1.0), Input::weight(&[length, width], 1.0)];
+        let name = format!("{batch} x {length} x {width}, dropout {rate}");
+        Case::new("positions", name, inputs, move |g, x| {
+            Ok(vec![add_positions(g, x[0], x[1], Dropout::new(rate, 8))?])
+        })
+    };
+    let mut cases = vec![case(16, 196, 256, 0.0)];
+    for (batch, length, width) in [(1, 1, 1), (3, 5, 7), (2, 70, 33)] {
+        for rate in [0.0, 0.25] {
+            cases.push(case(batch, length, width, rate).against(move |x| {
+                let kept = dropout::reference(Dropout::new(rate, 8), x[0].len());
+                let at = |i: usize| (x[0][i] + x[1][i % (length * width)]) * kept[i];
+                vec![(0..x[0].len()).map(at).collect()]
+            }));
+        }
+    }
+    cases
 }

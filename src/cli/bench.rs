@@ -1,0 +1,165 @@
+//! `evoke bench`: time, bytes, FLOPs and the share of what this machine reaches at best.
+
+use serde::Serialize;
+
+use super::Output;
+use crate::bench::ceiling::{self, Ceiling};
+use crate::bench::step::{self, Setting, StepTime};
+use crate::bench::{Spread, time};
+use crate::device::{Device, cpu};
+use crate::ops::Cost;
+use crate::ops::cases::{self, Case, check};
+use crate::train::budget;
+use crate::{Error, Result};
+
+/// Time every op, or a whole training step (`evoke bench step`)
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// `step`, or ops whose name contains one of these; none means all ops
+    names: Vec<String>,
+    /// Timed training steps
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Seconds for each op
+    #[arg(long, default_value_t = 0.3)]
+    seconds: f64,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// One op at one shape. Forward and, where there is a gradient, backward.
+#[derive(Debug, Serialize)]
+struct Row {
+    op: &'static str,
+    name: String,
+    pass: &'static str,
+    #[serde(flatten)]
+    spread: Spread,
+    gigabytes_per_second: f64,
+    gigaflops: f64,
+    /// The time that the ceilings allow, over the median time.
+    roofline: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    device: &'static str,
+    threads: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<Ceiling>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ops: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<StepTime>,
+}
+
+impl Args {
+    pub fn run(self, out: &Output) -> Result<()> {
+        let device = Device::parse(&self.device)?;
+        let mut report = Report {
+            device: device.name(),
+            threads: rayon::current_num_threads(),
+            ceiling: None,
+            ops: Vec::new(),
+            step: None,
+        };
+        let (steps, names): (Vec<&String>, Vec<&String>) = self.names.iter().partition(|n| *n == "step");
+        if !steps.is_empty() {
+            if self.steps == 0 {
+                return Err(Error::usage("--steps 0: at least one step is needed"));
+            }
+            report.step = Some(step::run(&Setting { steps: self.steps, ..Setting::default() }, device)?);
+        }
+        if steps.is_empty() || !names.is_empty() {
+            let wanted = |case: &Case| names.is_empty() || names.iter().any(|n| case.op.contains(n.as_str()));
+            let timed: Vec<Case> =
+                cases::all().into_iter().filter(|c| c.reference.is_none() && wanted(c)).collect();
+            if timed.is_empty() {
+                return Err(Error::usage(format!("no op to time is called {:?}", self.names.join(" "))));
+            }
+            let ceiling = ceiling::measure();
+            report.ceiling = Some(ceiling);
+            for case in &timed {
+                self.time_case(case, device, ceiling, &mut report.ops)?;
+            }
+        }
+        out.result(&report, told)
+    }
+
+    fn time_case(&self, case: &Case, device: Device, ceiling: Ceiling, rows: &mut Vec<Row>) -> Result<()> {
+        let mut prepared = check::Prepared::new(case, device)?;
+        prepared.run();
+        let nodes = prepared.program.nodes.len();
+        for (pass, range) in
+            [("forward", 0..prepared.forward_nodes), ("backward", prepared.forward_nodes..nodes)]
+        {
+            if range.is_empty() {
+                continue;
+            }
+            let cost = prepared.program.nodes[range.clone()].iter().fold(Cost::default(), |sum, node| {
+                let cost = node.op.cost();
+                Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops }
+            });
+            let spread = time(self.seconds, 3, || {
+                cpu::run_nodes(&prepared.program, range.clone(), &mut prepared.memory, &check::STATE);
+            });
+            let seconds = spread.median_ms * 1e-3;
+            let floor = (cost.bytes / ceiling.bytes_per_second).max(cost.flops / ceiling.flops_per_second);
+            rows.push(Row {
+                op: case.op,
+                name: case.name.clone(),
+                pass,
+                spread,
+                gigabytes_per_second: cost.bytes / seconds * 1e-9,
+                gigaflops: cost.flops / seconds * 1e-9,
+                roofline: floor / seconds,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn told(report: &Report) -> String {
+    let mut text = format!("{}, {} threads\n", report.device, report.threads);
+    if let Some(ceiling) = report.ceiling {
+        text.push_str(&format!(
+            "measured ceilings: {:.1} GB/s copied, {:.0} GFLOP/s in a large product\n\n",
+            ceiling.bytes_per_second * 1e-9,
+            ceiling.flops_per_second * 1e-9
+        ));
+        text.push_str(&format!(
+            "{:<14} {:<44} {:<8} {:>9} {:>8} {:>8} {:>8}\n",
+            "op", "shape", "pass", "ms", "GB/s", "GFLOP/s", "of best"
+        ));
+    }
+    for row in &report.ops {
+        text.push_str(&format!(
+            "{:<14} {:<44} {:<8} {:>9.3} {:>8.1} {:>8.1} {:>6.0} %\n",
+            row.op,
+            row.name,
+            row.pass,
+            row.spread.median_ms,
+            row.gigabytes_per_second,
+            row.gigaflops,
+            100.0 * row.roofline
+        ));
+    }
+    if let Some(step) = &report.step {
+        text.push_str(&format!(
+            "\ntraining step: {:.1} ms (median; {:.1} to {:.1}), {:.1} samples/s, {} parameters, loss {:.3} -> {:.3}{}\n",
+            step.spread.median_ms,
+            step.spread.min_ms,
+            step.spread.max_ms,
+            step.samples_per_second,
+            step.parameters,
+            step.first_loss,
+            step.last_loss,
+            step.peak_bytes.map_or(String::new(), |p| format!(", peak memory {}", budget::bytes(p)))
+        ));
+        for op in &step.ops {
+            text.push_str(&format!("  {:<22} {:>8.2} ms {:>8.1} GFLOP/s\n", op.op, op.ms, op.gflops));
+        }
+    }
+    text
+}

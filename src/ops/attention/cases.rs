@@ -1,0 +1,155 @@
+//! Cases of attention: every pattern, queries apart from keys, packed projections, dropout.
+
+use super::pattern::Pattern;
+use super::{Heads, attention, weights};
+use crate::ops::cases::reference::softmax;
+use crate::ops::cases::{Case, Gradient, Input, check};
+use crate::ops::{Dropout, dropout, philox};
+
+/// One attention: sizes, head channels, pattern, dropout.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    heads: Heads,
+    head_dim: usize,
+    pattern: Pattern,
+    rate: f32,
+}
+
+const PATTERNS: [(&str, Pattern); 9] = [
+    ("full", Pattern::full()),
+    ("causal", Pattern::causal()),
+    ("band 2,1", Pattern::banded(2, 1)),
+    ("band 3,0", Pattern::banded(3, 0)),
+    ("dilated 2,0 by 3", Pattern::dilated(2, 0, 3)),
+    ("strided 4", Pattern::strided(4)),
+    ("fixed 5", Pattern::fixed(5, 3, 2)),
+    ("band 1,1 with prefix 2", Pattern::banded(1, 1).with_prefix(2)),
+    ("causal with prefix 1", Pattern::causal().with_prefix(1)),
+];
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, pattern) in PATTERNS {
+        for (queries, keys, head_dim) in [(1, 1, 8), (17, 17, 20), (65, 65, 32)] {
+            cases.push(checked(name, pattern, (2, 2, queries, keys), head_dim, 0.0));
+        }
+    }
+    for (queries, keys) in [(7, 19), (20, 196), (1, 64)] {
+        cases.push(checked("full", Pattern::full(), (2, 3, queries, keys), 16, 0.0));
+    }
+    cases.push(checked("full", Pattern::full(), (2, 2, 33, 47), 16, 0.25));
+    cases.push(checked("causal", Pattern::causal(), (2, 2, 20, 20), 16, 0.25));
+    cases.push(looked_at());
+    let timed = [
+        ("full", Pattern::full(), (16, 8, 196, 196), 32),
+        ("full", Pattern::full(), (16, 8, 20, 196), 32),
+        ("causal", Pattern::causal(), (16, 8, 20, 20), 32),
+        ("full", Pattern::full(), (1, 8, 2048, 2048), 64),
+        ("band 256,0", Pattern::banded(256, 0), (1, 4, 16_000, 16_000), 32),
+    ];
+    for (name, pattern, (batch, heads, queries, keys), head_dim) in timed {
+        let heads = Heads { batch, heads, queries, keys };
+        cases.push(case(name, Setting { heads, head_dim, pattern, rate: 0.0 }));
+    }
+    cases
+}
+
+fn checked(
+    name: &str,
+    pattern: Pattern,
+    (batch, heads, queries, keys): (usize, usize, usize, usize),
+    head_dim: usize,
+    rate: f32,
+) -> Case {
+    let setting = Setting { heads: Heads { batch, heads, queries, keys }, head_dim, pattern, rate };
+    case(name, setting).against(move |x| vec![reference(x, setting)])
+}
+
+fn label(name: &str, Setting { heads: h, head_dim, rate, .. }: Setting) -> String {
+    format!(
+        "{name}, {} x {} heads of {head_dim}, {} x {}, dropout {rate}",
+        h.batch, h.heads, h.queries, h.keys
+    )
+}
+
+/// q stands alone, k and v are packed in one tensor, as the decoder has them.
+fn case(name: &str, setting: Setting) -> Case {
+    let Setting { heads, head_dim, pattern, rate } = setting;
+    let width = heads.heads * head_dim;
+    let inputs = vec![
+        Input::activation(&[heads.batch * heads.queries, width], 1.0),
+        Input::activation(&[heads.batch * heads.keys, 2 * width], 1.0),
+    ];
+    Case::new("attention", label(name, setting), inputs, move |g, x| {
+        let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
+        Ok(vec![attention(g, x[0], k, v, heads, pattern, Dropout::new(rate, 7))?])
+    })
+}
+
+/// Probabilities of one query.
+fn probabilities(x: &[Vec<f64>], s: Setting, b: usize, h: usize, i: usize) -> Vec<f64> {
+    let Heads { heads, queries, keys, .. } = s.heads;
+    let width = heads * s.head_dim;
+    let scale = (s.head_dim as f64).sqrt().recip();
+    let scores: Vec<f64> = (0..keys)
+        .map(|j| {
+            if !s.pattern.visible(queries, keys, i, j) {
+                return f64::NEG_INFINITY;
+            }
+            let (q, k) =
+                ((b * queries + i) * width + h * s.head_dim, (b * keys + j) * 2 * width + h * s.head_dim);
+            scale * (0..s.head_dim).map(|c| x[0][q + c] * x[1][k + c]).sum::<f64>()
+        })
+        .collect();
+    softmax(&scores)
+}
+
+fn reference(x: &[Vec<f64>], s: Setting) -> Vec<f64> {
+    let Heads { batch, heads, queries, keys } = s.heads;
+    let width = heads * s.head_dim;
+    let mut out = vec![0.0; batch * queries * width];
+    for (b, h, i) in places(s.heads) {
+        for (j, p) in probabilities(x, s, b, h, i).into_iter().enumerate() {
+            // The element's number is that of a row padded to whole Philox groups.
+            let row = ((b * heads + h) * queries + i) * keys.next_multiple_of(philox::GROUP);
+            let p = p * kept(s.rate, row + j);
+            for c in 0..s.head_dim {
+                out[(b * queries + i) * width + h * s.head_dim + c] +=
+                    p * x[1][(b * keys + j) * 2 * width + width + h * s.head_dim + c];
+            }
+        }
+    }
+    out
+}
+
+fn places(h: Heads) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..h.batch * h.heads * h.queries)
+        .map(move |n| (n / (h.heads * h.queries), n / h.queries % h.heads, n % h.queries))
+}
+
+fn kept(rate: f32, element: usize) -> f64 {
+    let Some(d) = Dropout::new(rate, 7) else { return 1.0 };
+    let (key, stream) = dropout::keys(d, &check::STATE);
+    let threshold = philox::threshold(rate);
+    if philox::keep(key, stream, threshold, element as u64) {
+        f64::from(philox::kept_scale(threshold))
+    } else {
+        0.0
+    }
+}
+
+fn looked_at() -> Case {
+    let heads = Heads { batch: 2, heads: 3, queries: 5, keys: 9 };
+    let setting = Setting { heads, head_dim: 8, pattern: Pattern::full(), rate: 0.0 };
+    let width = heads.heads * setting.head_dim;
+    let inputs = vec![
+        Input::activation(&[heads.batch * heads.queries, width], 1.0),
+        Input::activation(&[heads.batch * heads.keys, 2 * width], 1.0),
+    ];
+    Case::new("attention weights", "5 x 9, 3 heads", inputs, move |g, x| {
+        let k = g.columns(x[1], 0, width);
+        Ok(vec![weights(g, x[0], k, heads, Pattern::full())?])
+    })
+    .gradient(Gradient::None)
+    .against(move |x| vec![places(heads).flat_map(|(b, h, i)| probabilities(x, setting, b, h, i)).collect()])
+}

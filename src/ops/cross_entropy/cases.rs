@@ -1,0 +1,61 @@
+//! Cases of the loss: the gradient that the op itself writes is checked against differences of the loss.
+
+use super::cross_entropy;
+use crate::data::vocabulary::PAD;
+use crate::ops::cases::reference::row;
+use crate::ops::cases::{Case, Gradient, Input, random};
+
+const SCALE: f32 = 0.125;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (rows, words) in [(1, 2), (3, 7), (65, 33), (20, 1001)] {
+        for smoothing in [0.0, 0.1] {
+            cases.push(
+                case(rows, words, smoothing, 2.0).against(move |x| reference(x, words, f64::from(smoothing))),
+            );
+        }
+    }
+    // Logits that overflow an exponential which does not subtract the largest first.
+    cases.push(case(5, 33, 0.1, 400.0).against(|x| reference(x, 33, f64::from(0.1f32))));
+    cases.push(case(320, 10_000, 0.1, 1.0));
+    cases
+}
+
+fn case(rows: usize, words: usize, smoothing: f32, deviation: f32) -> Case {
+    let mut targets = random::tokens(4, rows, words as u32);
+    if rows > 2 {
+        targets[1] = PAD; // ignored
+        targets[2] = words as u32 - 1;
+    }
+    targets[0] = targets[0].max(1);
+    let inputs = vec![
+        Input::activation(&[rows, words], deviation),
+        Input::tokens(&[rows], targets),
+        Input::fixed(&[1], vec![SCALE]),
+    ];
+    let name = format!("{rows} x {words}, smoothing {smoothing}, logits of {deviation}");
+    Case::new("cross-entropy", name, inputs, move |g, x| {
+        let loss = cross_entropy(g, x[0], x[1], x[2], smoothing, true)?;
+        Ok(vec![loss.sums, loss.nats])
+    })
+    .gradient(Gradient::Loss)
+}
+
+fn reference(x: &[Vec<f64>], words: usize, smoothing: f64) -> Vec<Vec<f64>> {
+    let (mut smoothed, mut nats) = (0.0, Vec::new());
+    for (i, target) in x[1].iter().enumerate() {
+        if *target == f64::from(PAD) {
+            nats.push(0.0);
+            continue;
+        }
+        let logits = row(&x[0], i, words);
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = max + logits.iter().map(|v| (v - max).exp()).sum::<f64>().ln();
+        let own = log_sum - logits[*target as usize];
+        let mean = log_sum - logits.iter().sum::<f64>() / words as f64;
+        smoothed += (1.0 - smoothing) * own + smoothing * mean;
+        nats.push(own);
+    }
+    vec![vec![smoothed * x[2][0], nats.iter().sum()], nats]
+}

@@ -1,0 +1,59 @@
+//! Cases of the linear layer.
+
+use super::linear;
+use crate::config::Activation;
+use crate::ops::cases::reference::{gelu, product};
+use crate::ops::cases::{Case, Input};
+
+/// (rows, inputs, outputs), checked; odd sizes on purpose.
+const CHECKED: [(usize, usize, usize); 5] = [(1, 1, 1), (3, 5, 7), (65, 17, 33), (64, 32, 48), (130, 96, 20)];
+/// The captioner's at width 256: projection, feed-forward, vocabulary.
+const TIMED: [(usize, usize, usize); 3] = [(3136, 256, 256), (3136, 256, 1024), (320, 256, 10_000)];
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for activation in [None, Some(Activation::Gelu), Some(Activation::Relu)] {
+        for sizes in CHECKED {
+            cases.push(case(sizes, activation).against(move |x| vec![reference(x, sizes, activation)]));
+        }
+    }
+    for sizes in TIMED {
+        cases.push(case(sizes, None));
+    }
+    cases.push(case(TIMED[1], Some(Activation::Gelu)));
+    cases
+}
+
+fn case((rows, inputs, outputs): (usize, usize, usize), activation: Option<Activation>) -> Case {
+    let op = match activation {
+        None => "linear",
+        Some(Activation::Gelu) => "linear gelu",
+        Some(Activation::Relu) => "linear relu",
+    };
+    let deviation = (inputs as f32).sqrt().recip();
+    let operands = vec![
+        Input::activation(&[rows, inputs], 1.0),
+        Input::weight(&[outputs, inputs], deviation),
+        Input::weight(&[outputs], 0.5),
+    ];
+    Case::new(op, format!("{rows} x {inputs} -> {outputs}"), operands, move |g, x| {
+        Ok(vec![linear(g, x[0], x[1], Some(x[2]), activation)?])
+    })
+}
+
+fn reference(
+    x: &[Vec<f64>],
+    (_, inputs, outputs): (usize, usize, usize),
+    activation: Option<Activation>,
+) -> Vec<f64> {
+    let mut y = product(&x[0], &x[1], inputs);
+    for (i, v) in y.iter_mut().enumerate() {
+        *v += x[2][i % outputs];
+        *v = match activation {
+            None => *v,
+            Some(Activation::Gelu) => gelu(*v),
+            Some(Activation::Relu) => v.max(0.0),
+        };
+    }
+    y
+}
