@@ -1,0 +1,172 @@
+//! docs/json.md names every field that `--json` prints, and every command has its section there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+const DOCUMENT: &str = include_str!("../docs/json.md");
+
+fn evoke(folder: &Path, line: &str) -> Vec<u8> {
+    let output = Command::cargo_bin("evoke")
+        .expect("the program is built with the tests")
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "evoke {line}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The fields in the table of each section.
+fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let mut sections: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let mut section = "";
+    for line in DOCUMENT.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title.trim();
+            sections.entry(section).or_default();
+        } else if let Some((field, _)) = line.strip_prefix("| `").and_then(|rest| rest.split_once('`')) {
+            sections.entry(section).or_default().insert(field);
+        }
+    }
+    sections
+}
+
+/// The paths of all fields within `value`: `splits.train.samples`, `cases[].op`.
+fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                paths(inner, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| paths(item, &format!("{at}[]"), found)),
+        _ => {}
+    }
+}
+
+/// Whether `path` is `pattern`, in which `*` stands for one name.
+fn matches(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), path.split('.').collect());
+    pattern.len() == path.len() && pattern.iter().zip(&path).all(|(p, name)| *p == "*" || p == name)
+}
+
+#[track_caller]
+fn check(section: &str, printed: &[u8]) -> Value {
+    let value: Value = serde_json::from_slice(printed).expect("one JSON document");
+    let sections = documented();
+    let fields = &sections[section];
+    let mut found = BTreeSet::new();
+    paths(&value, "", &mut found);
+    for path in &found {
+        // The name of a split is no field.
+        let is_name = fields.iter().any(|field| {
+            let of_it = field.split_once(".*.").map(|(before, _)| before);
+            of_it.is_some_and(|before| {
+                path.split_once('.').is_some_and(|(b, name)| b == before && !name.contains('.'))
+            })
+        });
+        let named = is_name || fields.iter().any(|field| matches(field, path));
+        assert!(named, "docs/json.md, section {section}: the field `{path}` is not in the table");
+    }
+    for field in fields.iter().filter(|field| !field.contains(['.', '['])) {
+        let line = DOCUMENT.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+        let optional = line.is_some_and(|line| line.contains("missing where"));
+        assert!(
+            optional || found.contains(*field),
+            "docs/json.md, section {section}: `{field}` is not printed"
+        );
+    }
+    value
+}
+
+#[test]
+fn every_command_has_a_section() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let help = String::from_utf8(evoke(folder.path(), "--help")).expect("text");
+    let commands =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let sections = documented();
+    let mut count = 0;
+    for line in commands.filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+        let name = line.split_whitespace().next().expect("a name");
+        count += 1;
+        assert!(
+            name == "help" || sections.contains_key(name),
+            "docs/json.md has no section for evoke {name}"
+        );
+    }
+    assert!(count > 10, "{help}");
+}
+
+#[test]
+fn commands_without_a_model_print_what_is_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    check("doctor", &evoke(at, "doctor --json"));
+    let plan = check(
+        "plan",
+        &evoke(at, "plan captioner --size 32 --vocabulary 50 --set width=32 --set batch=2 --json"),
+    );
+    for part in ["weights", "moments", "gradients", "activations", "workspace", "total"] {
+        assert!(plan["bytes"][part].is_u64(), "{part} in {plan}");
+    }
+    check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
+
+    // A picture that is missing, so that the list of skipped ones is not empty.
+    evoke(at, "show positions --grid 2x2 --width 8 --out q.png");
+    std::fs::write(at.join("c.tsv"), "p.png\tone\nq.png\ttwo\nr.png\tthree\n").expect("written");
+    check("prepare", &evoke(at, "prepare captions c.tsv --size 16 --out captions --json"));
+    check("prepare", &evoke(at, "prepare scenes --train 8 --val 4 --unseen 4 --size 32 --out data --json"));
+    check("inspect", &evoke(at, "inspect data --json"));
+    check("verify", &evoke(at, "verify data --json"));
+
+    let candidates = json!([{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]);
+    let references = json!({"annotations": [
+        {"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "two cats"}, {"image_id": 3, "caption": "a"}]});
+    std::fs::write(at.join("results.json"), candidates.to_string()).expect("written");
+    std::fs::write(at.join("captions.json"), references.to_string()).expect("written");
+    check("score", &evoke(at, "score --candidates results.json --references captions.json --json"));
+}
+
+#[test]
+fn verify_prints_its_faults_as_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    evoke(at, "prepare scenes --train 4 --val 0 --unseen 0 --size 16 --out data");
+    let shard = at.join("data/train-00000.safetensors");
+    let mut bytes = std::fs::read(&shard).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&shard, bytes).expect("written");
+    let mut command = Command::cargo_bin("evoke").expect("the program");
+    let output = command.args(["verify", "data", "--json"]).current_dir(at).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let report = check("verify", &output.stdout);
+    assert_eq!(report["faults"][0]["file"], "train-00000.safetensors");
+}
+
+#[test]
+fn commands_with_a_model_print_what_is_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    evoke(at, "prepare scenes --train 8 --val 4 --unseen 0 --size 32 --out data");
+    let small = "--set width=16 --set heads=2 --set encoder_layers=1 --set decoder_layers=1 --set batch=4 --set steps=2";
+    let train = format!("train captioner --data data --out run {small} --quiet --json");
+    check("train", &evoke(at, &train));
+    check("evaluate", &evoke(at, "evaluate run --data data --json"));
+    evoke(at, "show positions --grid 2x2 --width 8 --out p.png");
+    let captions = evoke(at, "caption run p.png --temperature 1 --attention a.png --json");
+    check("caption", &captions);
+
+    let mut command = Command::cargo_bin("evoke").expect("the program");
+    let output =
+        command.args(["caption", "run", "missing.png", "--json"]).current_dir(at).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let report = check("caption", &output.stdout);
+    assert!(report["pictures"][0]["error"].is_string(), "{report}");
+}
