@@ -1,4 +1,4 @@
-//! The documents name nothing that is not there: links, files, tests, and the two commands of the README.
+//! The documents name nothing that is not there (links, files, tests), and their Python example runs.
 
 use std::path::{Path, PathBuf};
 
@@ -82,4 +82,31 @@ fn pictures_are_small_enough_for_a_page() {
         let bytes = entry.metadata().expect("its size").len();
         assert!(bytes < 300_000, "{} has {bytes} bytes", entry.path().display());
     }
+}
+
+/// The Python example of docs/files.md, on a data set that the program has just made.
+#[test]
+fn a_shard_opens_in_python_as_documented() {
+    let own = root().join(".tools/python/bin/python");
+    let python = std::env::var_os("EVOKE_PYTHON").map(PathBuf::from).or_else(|| own.exists().then_some(own));
+    let Some(python) = python else {
+        eprintln!(
+            "a_shard_opens_in_python_as_documented: SKIPPED, no Python (set EVOKE_PYTHON, or run scripts/test)"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let prepare =
+        ["prepare", "scenes", "--train", "3", "--val", "0", "--unseen", "0", "--size", "32", "--out", "DATA"];
+    let mut evoke = assert_cmd::Command::cargo_bin("evoke").expect("the program");
+    evoke.args(prepare).current_dir(folder.path()).assert().success();
+    let text = read("docs/files.md");
+    let example =
+        text.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the example");
+    assert_eq!(example.lines().count(), 6);
+    let program = format!("{example}print(pixels.shape, len(captions), min(map(len, captions)) > 9)");
+    let mut command = std::process::Command::new(python);
+    let output = command.args(["-c", &program]).current_dir(folder.path()).output().expect("Python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "(32, 32, 3) 5 True");
 }
