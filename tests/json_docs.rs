@@ -116,6 +116,8 @@ fn commands_without_a_model_print_what_is_documented() {
         assert!(plan["bytes"][part].is_u64(), "{part} in {plan}");
     }
     check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
+    check("selftest", &evoke(at, "selftest patches --json"));
+    check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));
 
     // A picture that is missing, so that the list of skipped ones is not empty.
     evoke(at, "show positions --grid 2x2 --width 8 --out q.png");
