@@ -10,6 +10,7 @@ pub mod load;
 mod manifest;
 pub mod metrics;
 pub mod progress;
+pub mod record;
 pub mod run;
 pub mod run_folder;
 pub mod signals;

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::{self, Budget};
 use super::checkpoint::{self, Group, Keep, Tensor};
-use super::evaluate::{self, Described, Report};
+use super::evaluate::{self, Report};
 use super::files::Files;
 use super::guard::{self, LossGuard, Verdict};
 use super::identity::Identity;
 use super::load;
-use super::metrics::Metrics;
 use super::progress::{Progress, StepReport};
+use super::record::{Line, Record};
 use super::run_folder::RunFolder;
 use super::signals::Signals;
 use crate::config::Config;
@@ -67,19 +67,6 @@ struct State {
     data: String,
 }
 
-/// A line of metrics.jsonl.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    loss: f32,
-    learning_rate: f32,
-    gradient_norm: Option<f32>,
-    samples_per_second: f64,
-    data_wait: f64,
-    skipped: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    evaluation: Option<&'a Report>,
-}
-
 struct Trainer<'a> {
     options: &'a Options<'a>,
     config: &'a Config,
@@ -91,7 +78,7 @@ struct Trainer<'a> {
     samples: Vec<usize>,
     state: State,
     progress: Progress,
-    metrics: Metrics,
+    record: Record<'a>,
     skipped_in_a_row: u32,
 }
 
@@ -163,7 +150,7 @@ pub fn train(options: &Options) -> Result<Summary> {
     let samples = evaluate::spread(held, config.train.evaluate_pictures);
 
     let progress = if options.quiet { Progress::quiet(total, start) } else { Progress::new(total, start) };
-    let metrics = Metrics::open(options.files, options.out, start)?;
+    let record = Record::open(options.files, options.out, start)?;
     let vocabulary = data.tokenizer().clone();
     let mut trainer = Trainer {
         options,
@@ -176,7 +163,7 @@ pub fn train(options: &Options) -> Result<Summary> {
         samples,
         state,
         progress,
-        metrics,
+        record,
         skipped_in_a_row: 0,
     };
     for line in folder.changed() {
@@ -265,7 +252,7 @@ impl Trainer<'_> {
                 improved = self.judge(&report);
                 evaluation = Some(report);
             }
-            self.metrics.write(
+            self.record.step(
                 step,
                 &Line {
                     loss,
@@ -385,16 +372,11 @@ impl Trainer<'_> {
     }
 
     fn evaluate(&mut self, step: u64) -> Result<Report> {
+        // The averaged weights, where there are any, are the ones that will be used.
         self.session.swap_average();
-        let found = evaluate::evaluate(
-            &mut self.session,
-            &self.vocabulary,
-            &self.evaluated,
-            &self.samples,
-            Method::GREEDY,
-        );
+        let found = self.evaluate_now(step);
         self.session.swap_average();
-        let (report, described) = found?;
+        let report = found?;
         self.progress.note(&format!(
             "step {step}: {:.3} nats a token (another's picture {:.3}, none {:.3}), {:.1} % exact, CIDEr-D {:.3} \
              (dealt {:.3}), {:.0} % distinct",
@@ -409,24 +391,15 @@ impl Trainer<'_> {
         if let Some(warning) = report.warning() {
             self.progress.warn(&warning);
         }
-        self.keep_samples(step, &described)?;
         Ok(report)
     }
 
-    /// `samples/step-N.txt`: what the model says of the first few pictures.
-    fn keep_samples(&self, step: u64, described: &[Described]) -> Result<()> {
-        const SHOWN: usize = 8;
-        let mut text = String::new();
-        for d in described.iter().take(SHOWN) {
-            text.push_str(&format!("{}\t{}\n", self.evaluated.key(d.sample), d.caption));
-        }
-        let folder = self.options.out.join("samples");
-        super::files::create_dirs(self.options.files, &folder)?;
-        super::files::replace(
-            self.options.files,
-            &folder.join(format!("step-{step:08}.txt")),
-            text.as_bytes(),
-        )
+    fn evaluate_now(&mut self, step: u64) -> Result<Report> {
+        let (session, split) = (&mut self.session, &self.evaluated);
+        let (report, described) =
+            evaluate::evaluate(session, &self.vocabulary, split, &self.samples, Method::GREEDY)?;
+        self.record.samples(step, session, &self.vocabulary, split, &described)?;
+        Ok(report)
     }
 
     /// Remembers the best evaluation; says whether this is it.
@@ -441,7 +414,7 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self, step: u64, best: bool) -> Result<()> {
-        self.metrics.sync()?;
+        self.record.sync()?;
         let memory = &self.session.memory;
         let tensors = |region: Region, suffix: &str| -> Vec<Tensor<'_>> {
             let flat = memory.flat(region);

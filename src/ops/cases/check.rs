@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Case, Gradient, Values, random};
+use super::{Case, Gradient, Reference, Values, random};
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id};
@@ -195,8 +195,8 @@ pub fn check(case: &Case, device: Device) -> Result<Outcome> {
     let expected = reference(&inputs);
     let mut worst = (0.0, String::new());
     let mut note = |error: f64, what: String| {
-        // Written so that a NaN is the worst error there is.
-        if !(error <= worst.0) && !f64::is_nan(worst.0) {
+        // A NaN is the worst error there is, and stays.
+        if error.is_nan() || error > worst.0 {
             worst = (error, what);
         }
     };
@@ -236,7 +236,7 @@ pub fn check(case: &Case, device: Device) -> Result<Outcome> {
 fn differences(
     case: &Case,
     seeds: &[Vec<f32>],
-    reference: &dyn Fn(&[Vec<f64>]) -> Vec<Vec<f64>>,
+    reference: &Reference,
     inputs: &[Vec<f64>],
     number: usize,
 ) -> (Vec<usize>, Vec<f64>) {

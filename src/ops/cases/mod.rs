@@ -69,8 +69,10 @@ impl Input {
     }
 }
 
+/// Traces the op onto a graph; returns its outputs.
 type Trace = Box<dyn Fn(&mut Graph, &[Id]) -> Result<Vec<Id>> + Send + Sync>;
-type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<Vec<f64>> + Send + Sync>;
+/// Inputs to outputs, flattened, in f64.
+pub(crate) type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<Vec<f64>> + Send + Sync>;
 
 /// How the gradient of a case is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
