@@ -65,17 +65,25 @@ impl Budget {
         )))
     }
 
-    /// A table for people.
-    pub fn table(&self) -> String {
-        let rows = [
+    fn rows(&self) -> [(&'static str, usize); 6] {
+        [
             ("weights", self.weights),
             ("moments", self.moments),
             ("gradients", self.gradients),
             ("activations", self.activations),
             ("workspace", self.workspace),
             ("total", self.total),
-        ];
-        rows.map(|(name, size)| format!("{name:<12} {:>10}", bytes(size))).join("\n")
+        ]
+    }
+
+    /// A table for people.
+    pub fn table(&self) -> String {
+        self.rows().map(|(name, size)| format!("{name:<12} {:>10}", bytes(size))).join("\n")
+    }
+
+    /// The same in one line.
+    pub fn line(&self) -> String {
+        self.rows().map(|(name, size)| format!("{name} {}", bytes(size))).join(", ")
     }
 }
 

@@ -182,12 +182,12 @@ pub fn train(options: &Options) -> Result<Summary> {
         trainer.progress.warn(&line);
     }
     trainer.progress.note(&format!(
-        "{} parameters, {} pictures, {} steps of {}; memory {}",
+        "{} parameters, {} pictures, {} steps of {}; memory: {}",
         trainer.session.model.parameters.count(),
         trainer.train.len(),
         total,
         trainer.recipe.batch_of(&trainer.train) * config.train.accumulate,
-        budget::bytes(budget.total)
+        budget.line()
     ));
     if start > 0 {
         trainer.progress.note(&format!("continuing after step {start}"));
