@@ -58,7 +58,10 @@ impl Args {
             let pixels = match picture::load(path, &trained.identity.preprocessing) {
                 Ok(pixels) => pixels,
                 Err(skipped) => {
-                    out.note(format!("{}: {}", path.display(), skipped.reason));
+                    // Of a single picture the error at the end says the same.
+                    if self.pictures.len() > 1 {
+                        out.note(format!("{}: {}", path.display(), skipped.reason));
+                    }
                     report.pictures.push(Described {
                         picture: path.clone(),
                         caption: None,
@@ -96,6 +99,9 @@ impl Args {
         })?;
         if failed == 0 {
             return Ok(());
+        }
+        if let [Described { picture, error: Some(reason), .. }] = &report.pictures[..] {
+            return Err(Error::failed(format!("{}: {reason}", picture.display())));
         }
         Err(Error::failed(format!("{failed} of {} pictures could not be read", report.pictures.len())))
     }

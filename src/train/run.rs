@@ -62,6 +62,8 @@ struct State {
     guard: LossGuard,
     /// Lowest nats a token of an evaluation.
     best: Option<f64>,
+    /// The step of that evaluation: a kill may come between its checkpoint and the mark on it.
+    best_step: Option<u64>,
     /// Evaluations since then.
     stale: usize,
     data: String,
@@ -129,6 +131,7 @@ pub fn train(options: &Options) -> Result<Summary> {
         updates: 0,
         guard: LossGuard::new(config.train.skip_spikes),
         best: None,
+        best_step: None,
         stale: 0,
         data: identity.data.clone(),
     };
@@ -140,6 +143,12 @@ pub fn train(options: &Options) -> Result<Summary> {
         start = found.step();
         state = found.state()?;
         restore(&found, &mut session)?;
+        match state.best_step {
+            Some(best) if checkpoint::best_step(options.out) != Some(best) => {
+                checkpoint::mark_best(options.files, options.out, best)?;
+            }
+            _ => {}
+        }
     }
 
     // An overfit run is judged on what it learns by heart; a data set without "val" on its training pictures.
@@ -219,7 +228,10 @@ impl Trainer<'_> {
             evaluation: None,
         };
         let (mut training_seconds, mut seen) = (0.0, 0);
-        for step in start + 1..=total {
+        let patience = self.config.train.early_stop;
+        // A run that had stopped early stays where it is, unless it is given more patience.
+        let end = if patience > 0 && self.state.stale >= patience { start } else { total };
+        for step in start + 1..=end {
             let step_began = Instant::now();
             let waited = loader.waited;
             let mut batches = Vec::new();
@@ -249,7 +261,7 @@ impl Trainer<'_> {
             let mut evaluation = None;
             if last || (every(self.config.train.evaluate_every) && !stop) {
                 let report = self.evaluate(step)?;
-                improved = self.judge(&report);
+                improved = self.judge(step, &report);
                 evaluation = Some(report);
             }
             self.record.step(
@@ -264,7 +276,6 @@ impl Trainer<'_> {
                     evaluation: evaluation.as_ref(),
                 },
             )?;
-            let patience = self.config.train.early_stop;
             let early = evaluation.is_some() && patience > 0 && self.state.stale >= patience;
             summary.evaluation = evaluation.or(summary.evaluation);
             if last || stop || early || improved || every(self.config.train.checkpoint_every) {
@@ -366,8 +377,8 @@ impl Trainer<'_> {
             return Ok(());
         }
         Err(Error::failed(format!(
-            "{MOST_SKIPPED} steps in a row could not be used ({note}); lower optimizer.learning_rate and resume from \
-             the last checkpoint, which is sound"
+            "{MOST_SKIPPED} steps in a row could not be used ({note}); lower optimizer.learning_rate and start anew \
+             with another --out: this run's weights are finite, but no step improves them"
         )))
     }
 
@@ -403,10 +414,12 @@ impl Trainer<'_> {
     }
 
     /// Remembers the best evaluation; says whether this is it.
-    fn judge(&mut self, report: &Report) -> bool {
-        let better = self.state.best.is_none_or(|best| report.nats_true < best);
+    fn judge(&mut self, step: u64, report: &Report) -> bool {
+        // A NaN is no best: nothing would ever be below it.
+        let better = report.nats_true < self.state.best.unwrap_or(f64::INFINITY);
         if better {
-            (self.state.best, self.state.stale) = (Some(report.nats_true), 0);
+            (self.state.best, self.state.best_step, self.state.stale) =
+                (Some(report.nats_true), Some(step), 0);
         } else {
             self.state.stale += 1;
         }
@@ -414,6 +427,7 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self, step: u64, best: bool) -> Result<()> {
+        self.check_finite(step)?;
         self.record.sync()?;
         let memory = &self.session.memory;
         let tensors = |region: Region, suffix: &str| -> Vec<Tensor<'_>> {
@@ -442,6 +456,25 @@ impl Trainer<'_> {
         drop(groups);
         if let Some(note) = note {
             self.progress.warn(&note);
+        }
+        Ok(())
+    }
+    /// A finite gradient can still make infinite weights, where the learning rate is beyond all measure.
+    fn check_finite(&self, step: u64) -> Result<()> {
+        for region in [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average] {
+            let flat = self.session.memory.flat(region);
+            if flat.iter().all(|value| value.is_finite()) {
+                continue;
+            }
+            let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
+            let broken = specs
+                .into_iter()
+                .find(|s| flat[s.offset..s.offset + s.len()].iter().any(|value| !value.is_finite()));
+            return Err(Error::failed(format!(
+                "step {step}: {} holds values that are not finite, so it is not saved; lower \
+                 optimizer.learning_rate and start anew with another --out",
+                broken.map_or("a constant", |s| &s.name)
+            )));
         }
         Ok(())
     }
