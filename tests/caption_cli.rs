@@ -54,7 +54,7 @@ fn pictures_that_cannot_be_read() {
         (made.file("cut.png", &good[..good.len() / 2]), "cut.png"),
         (made.file("giant.ppm", b"P6 20000 20000 255\n\0"), "too large: 20000 x 20000"),
         (made.folder.path().join("missing.png"), "missing.png"),
-        (made.folder.path().to_path_buf(), "cannot read"),
+        (made.folder.path().to_path_buf(), "is a folder"),
     ];
     for (path, part) in &cases {
         let output = made.caption(&[path]);
