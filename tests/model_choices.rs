@@ -38,7 +38,10 @@ fn choices() -> Vec<(&'static str, Shape)> {
         ("relu", Shape { activation: Activation::Relu, ..small() }),
         ("untied embeddings", Shape { tie_embeddings: false, ..small() }),
         ("no dropout", Shape { encoder_dropout: 0.0, decoder_dropout: 0.0, ..small() }),
-        ("post-norm, no dropout", Shape { norm: NormOrder::Post, encoder_dropout: 0.0, decoder_dropout: 0.0, ..small() }),
+        (
+            "post-norm, no dropout",
+            Shape { norm: NormOrder::Post, encoder_dropout: 0.0, decoder_dropout: 0.0, ..small() },
+        ),
     ]
 }
 
@@ -55,7 +58,8 @@ fn inputs() -> Inputs {
     targets[2 * WORDS - 2..2 * WORDS].fill(evoke::data::vocabulary::PAD);
     let mut words = vec![evoke::data::vocabulary::START; BATCH * WORDS];
     for row in 0..BATCH {
-        words[row * WORDS + 1..(row + 1) * WORDS].copy_from_slice(&targets[row * WORDS..(row + 1) * WORDS - 1]);
+        words[row * WORDS + 1..(row + 1) * WORDS]
+            .copy_from_slice(&targets[row * WORDS..(row + 1) * WORDS - 1]);
     }
     Inputs { pixels: random::bytes(4, BATCH * ENDS.height * ENDS.width * 3), words, targets }
 }

@@ -69,6 +69,19 @@ struct State {
     data: String,
 }
 
+impl State {
+    /// Remembers the best evaluation; says whether this is it. A NaN is never best: nothing would be below it.
+    fn judge(&mut self, step: u64, nats: f64) -> bool {
+        let better = nats < self.best.unwrap_or(f64::INFINITY);
+        if better {
+            (self.best, self.best_step, self.stale) = (Some(nats), Some(step), 0);
+        } else {
+            self.stale += 1;
+        }
+        better
+    }
+}
+
 struct Trainer<'a> {
     options: &'a Options<'a>,
     config: &'a Config,
@@ -261,7 +274,7 @@ impl Trainer<'_> {
             let mut evaluation = None;
             if last || (every(self.config.train.evaluate_every) && !stop) {
                 let report = self.evaluate(step)?;
-                improved = self.judge(step, &report);
+                improved = self.state.judge(step, report.nats_true);
                 evaluation = Some(report);
             }
             self.record.step(
@@ -413,19 +426,6 @@ impl Trainer<'_> {
         Ok(report)
     }
 
-    /// Remembers the best evaluation; says whether this is it.
-    fn judge(&mut self, step: u64, report: &Report) -> bool {
-        // A NaN is no best: nothing would ever be below it.
-        let better = report.nats_true < self.state.best.unwrap_or(f64::INFINITY);
-        if better {
-            (self.state.best, self.state.best_step, self.state.stale) =
-                (Some(report.nats_true), Some(step), 0);
-        } else {
-            self.state.stale += 1;
-        }
-        better
-    }
-
     fn save(&mut self, step: u64, best: bool) -> Result<()> {
         self.check_finite(step)?;
         self.record.sync()?;
@@ -477,5 +477,22 @@ impl Trainer<'_> {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_evaluation_of_nan_stayed_the_best_for_ever() {
+        let guard = LossGuard::new(0.0);
+        let mut state =
+            State { updates: 0, guard, best: None, best_step: None, stale: 0, data: String::new() };
+        assert!(!state.judge(10, f64::NAN));
+        assert!(state.judge(20, 3.0) && !state.judge(30, 3.0) && !state.judge(40, f64::NAN));
+        assert_eq!((state.best, state.best_step, state.stale), (Some(3.0), Some(20), 2));
+        assert!(state.judge(50, 2.0));
+        assert_eq!((state.best_step, state.stale), (Some(50), 0));
     }
 }
