@@ -43,7 +43,8 @@ pub struct Record<'a> {
     files: &'a dyn Files,
     samples: PathBuf,
     metrics: Metrics,
-    events: Events,
+    /// None after an error: what is only for looking at never ends a run.
+    events: Option<Events>,
 }
 
 impl<'a> Record<'a> {
@@ -56,43 +57,19 @@ impl<'a> Record<'a> {
         let events = Events::create(run.join("tensorboard"))?;
         let samples = run.join("samples");
         files::create_dirs(files, &samples)?;
-        Ok(Record { files, samples, metrics, events })
+        Ok(Record { files, samples, metrics, events: Some(events) })
     }
 
-    /// Writes a step down.
+    /// Writes a step down. Returns a warning where TensorBoard's file cannot be written: it then gets no more.
     ///
     /// # Errors
-    /// If a file cannot be written.
-    pub fn step(&mut self, step: u64, line: &Line) -> Result<()> {
+    /// If the metrics cannot be written.
+    pub fn step(&mut self, step: u64, line: &Line) -> Result<Option<String>> {
         self.metrics.write(step, line)?;
-        self.events.scalar("train/loss", step, line.loss)?;
-        self.events.scalar("train/learning_rate", step, line.learning_rate)?;
-        self.events.scalar("train/samples_per_second", step, line.samples_per_second as f32)?;
-        self.events.scalar("train/data_wait", step, line.data_wait as f32)?;
-        if let Some(norm) = line.gradient_norm {
-            self.events.scalar("train/gradient_norm", step, norm)?;
-        }
-        if let Some(report) = line.evaluation {
-            let values = [
-                ("nats_true", report.nats_true),
-                ("nats_other", report.nats_other),
-                ("nats_none", report.nats_none),
-                ("exact", report.exact),
-                ("BLEU-4", report.bleu4),
-                ("ROUGE-L", report.rouge_l),
-                ("CIDEr-D", report.cider_d),
-                ("CIDEr-D-dealt", report.cider_d_dealt),
-                ("distinct_share", report.distinct_share),
-                ("attention_variation", report.attention_variation),
-            ];
-            for (name, value) in values {
-                self.events.scalar(&format!("evaluation/{name}"), step, value as f32)?;
-            }
-        }
-        if step.is_multiple_of(FLUSH_EVERY) || line.evaluation.is_some() {
-            self.events.flush()?;
-        }
-        Ok(())
+        let Some(events) = &mut self.events else { return Ok(None) };
+        let Err(error) = write_events(events, step, line) else { return Ok(None) };
+        self.events = None;
+        Ok(Some(format!("TensorBoard gets no more of this run: {error}")))
     }
 
     /// Keeps what the model says of the first few pictures, and what it looks at while it says it.
@@ -115,7 +92,9 @@ impl<'a> Record<'a> {
             table.push_str(&format!("| {key} | {} | {reference} |\n", d.caption));
         }
         files::replace(self.files, &self.samples.join(format!("step-{step:08}.txt")), text.as_bytes())?;
-        self.events.text("captions", step, &table)?;
+        if let Some(events) = &mut self.events {
+            events.text("captions", step, &table)?;
+        }
         for (number, d) in described.iter().take(PICTURES).enumerate() {
             let pixels = split.pixels(d.sample);
             let caption = decode::caption(session, pixels, Method::GREEDY)?.remove(0);
@@ -126,13 +105,10 @@ impl<'a> Record<'a> {
             let png = picture.png()?;
             let name = format!("step-{step:08}-attention-{}.png", number + 1);
             files::replace(self.files, &self.samples.join(name), &png)?;
-            self.events.image(
-                &format!("attention/{}", number + 1),
-                step,
-                &png,
-                picture.height,
-                picture.width,
-            )?;
+            if let Some(events) = &mut self.events {
+                let tag = format!("attention/{}", number + 1);
+                events.image(&tag, step, &png, picture.height, picture.width)?;
+            }
         }
         Ok(())
     }
@@ -144,4 +120,36 @@ impl<'a> Record<'a> {
     pub fn sync(&self) -> Result<()> {
         self.metrics.sync()
     }
+}
+
+/// A step's curves.
+fn write_events(events: &mut Events, step: u64, line: &Line) -> Result<()> {
+    events.scalar("train/loss", step, line.loss)?;
+    events.scalar("train/learning_rate", step, line.learning_rate)?;
+    events.scalar("train/samples_per_second", step, line.samples_per_second as f32)?;
+    events.scalar("train/data_wait", step, line.data_wait as f32)?;
+    if let Some(norm) = line.gradient_norm {
+        events.scalar("train/gradient_norm", step, norm)?;
+    }
+    if let Some(report) = line.evaluation {
+        let values = [
+            ("nats_true", report.nats_true),
+            ("nats_other", report.nats_other),
+            ("nats_none", report.nats_none),
+            ("exact", report.exact),
+            ("BLEU-4", report.bleu4),
+            ("ROUGE-L", report.rouge_l),
+            ("CIDEr-D", report.cider_d),
+            ("CIDEr-D-dealt", report.cider_d_dealt),
+            ("distinct_share", report.distinct_share),
+            ("attention_variation", report.attention_variation),
+        ];
+        for (name, value) in values {
+            events.scalar(&format!("evaluation/{name}"), step, value as f32)?;
+        }
+    }
+    if step.is_multiple_of(FLUSH_EVERY) || line.evaluation.is_some() {
+        events.flush()?;
+    }
+    Ok(())
 }

@@ -277,7 +277,7 @@ impl Trainer<'_> {
                 improved = self.state.judge(step, report.nats_true);
                 evaluation = Some(report);
             }
-            self.record.step(
+            let warning = self.record.step(
                 step,
                 &Line {
                     loss,
@@ -289,6 +289,9 @@ impl Trainer<'_> {
                     evaluation: evaluation.as_ref(),
                 },
             )?;
+            if let Some(warning) = warning {
+                self.progress.warn(&warning);
+            }
             let early = evaluation.is_some() && patience > 0 && self.state.stale >= patience;
             summary.evaluation = evaluation.or(summary.evaluation);
             if last || stop || early || improved || every(self.config.train.checkpoint_every) {
@@ -422,7 +425,10 @@ impl Trainer<'_> {
         let (session, split) = (&mut self.session, &self.evaluated);
         let (report, described) =
             evaluate::evaluate(session, &self.vocabulary, split, &self.samples, Method::GREEDY)?;
-        self.record.samples(step, session, &self.vocabulary, split, &described)?;
+        // What is only for looking at never ends a run.
+        if let Err(error) = self.record.samples(step, session, &self.vocabulary, split, &described) {
+            self.progress.warn(&format!("samples of step {step} are not kept: {error}"));
+        }
         Ok(report)
     }
 
