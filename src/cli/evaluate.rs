@@ -68,13 +68,24 @@ impl Args {
         if let Some(path) = &self.results {
             let results: Vec<_> = described
                 .iter()
-                .map(|d| json!({"image_id": split.key(d.sample), "caption": d.caption}))
+                .map(|d| json!({"image_id": image_id(&data, split.key(d.sample)), "caption": d.caption}))
                 .collect();
             std::fs::write(path, json!(results).to_string()).at("write", path)?;
         }
         let warning = report.warning();
         let report = Report { step: trained.step, split: self.split, report, warning };
         out.result(&report, told)
+    }
+}
+
+/// What COCO's files call a picture: the number at the end of its name (`COCO_val2014_000000000042.jpg` is 42); other
+/// data sets have names alone.
+fn image_id(data: &Dataset, key: &str) -> serde_json::Value {
+    let stem = key.rsplit_once('.').map_or(key, |(stem, _)| stem);
+    let digits = stem.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    match digits.parse::<u64>() {
+        Ok(number) if data.index().source == "coco" => json!(number),
+        _ => json!(key),
     }
 }
 
