@@ -174,6 +174,24 @@ fn a_kill_between_the_best_checkpoint_and_its_mark_lost_the_mark() {
     assert_eq!(marked()["step"], 40);
 }
 
+/// The checkpoint comes after the samples, so the steps since the one before it were lost.
+#[test]
+fn a_sample_that_could_not_be_written_ended_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = scenes(folder.path(), 24, 8);
+    let out = folder.path().join("run");
+    let sets = ["schedule.kind=constant", "train.checkpoint_every=0", "train.evaluate_every=0"];
+    succeeded(train(&data, &out, &[&sets[..], &["train.steps=2"]].concat()).output().unwrap());
+    std::fs::create_dir_all(out.join("samples/step-00000004.txt/taken")).unwrap();
+    let args = ["--resume", "--set", "train.steps=4"];
+    let output = succeeded(common::resume(&data, &out).args(args).output().unwrap());
+    let error = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = error.lines().filter(|line| !line.contains("ignores the picture")).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    says(lines[0], &["samples of step 4 are not kept", "step-00000004.txt"]);
+    assert!(steps(&out).contains(&4));
+}
+
 #[test]
 fn a_decoder_that_cannot_see_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
