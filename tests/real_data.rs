@@ -62,14 +62,11 @@ fn distance_counts_words() {
 fn shares(annotations: &Path, results: &Path) -> (f64, f64) {
     let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     let annotations = read(annotations);
-    let mut names: HashMap<i64, &str> = HashMap::new();
-    for image in annotations["images"].as_array().unwrap() {
-        names.insert(image["id"].as_i64().unwrap(), image["file_name"].as_str().unwrap());
-    }
-    let mut captions: HashMap<&str, Vec<Vec<String>>> = HashMap::new();
+    // Results name pictures by COCO's own numbers, as every tool for its files expects.
+    let mut captions: HashMap<i64, Vec<Vec<String>>> = HashMap::new();
     for annotation in annotations["annotations"].as_array().unwrap() {
-        let name = names[&annotation["image_id"].as_i64().unwrap()];
-        captions.entry(name).or_default().push(words(annotation["caption"].as_str().unwrap()));
+        let picture = annotation["image_id"].as_i64().unwrap();
+        captions.entry(picture).or_default().push(words(annotation["caption"].as_str().unwrap()));
     }
     let results = read(results);
     let results = results.as_array().unwrap();
@@ -77,7 +74,7 @@ fn shares(annotations: &Path, results: &Path) -> (f64, f64) {
         .iter()
         .map(|result| {
             let said = words(result["caption"].as_str().unwrap());
-            let own = &captions[result["image_id"].as_str().unwrap()];
+            let own = &captions[&result["image_id"].as_i64().unwrap()];
             own.iter().map(|caption| distance(&said, caption)).min().unwrap()
         })
         .collect();
