@@ -1,0 +1,87 @@
+// Conversions between 16-bit floats and float, and the elementary functions that kernels use.
+#pragma once
+
+#include "primitives/base.cuh"
+
+#ifdef EVOKE_EMULATED
+#include "emulator/floats.hpp"
+#include <cmath>
+#endif
+
+namespace evoke {
+
+#ifdef EVOKE_EMULATED
+
+inline float to_float(bf16 x) { return emulator::bf16_to_float(x.bits); }
+inline float to_float(f16 x) { return emulator::f16_to_float(x.bits); }
+inline float to_float(float x) { return x; }
+
+template <class T> inline T from_float(float x);
+template <> inline bf16 from_float<bf16>(float x) { return {emulator::float_to_bf16(x)}; }
+template <> inline f16 from_float<f16>(float x) { return {emulator::float_to_f16(x)}; }
+template <> inline float from_float<float>(float x) { return x; }
+
+inline float exp2(float x) { return ::exp2f(x); }
+inline float log2(float x) { return ::log2f(x); }
+inline float exp(float x) { return ::expf(x); }
+inline float log(float x) { return ::logf(x); }
+inline float tanh(float x) { return ::tanhf(x); }
+inline float erf(float x) { return ::erff(x); }
+inline float sqrt(float x) { return ::sqrtf(x); }
+inline float rsqrt(float x) { return 1.0f / ::sqrtf(x); }
+inline float max(float a, float b) { return ::fmaxf(a, b); }
+inline float min(float a, float b) { return ::fminf(a, b); }
+inline float abs(float x) { return ::fabsf(x); }
+inline bool is_finite(float x) { return std::isfinite(x); }
+inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
+
+#else
+
+EVOKE_DEVICE float to_float(bf16 x) { return __bfloat162float(x); }
+EVOKE_DEVICE float to_float(f16 x) { return __half2float(x); }
+EVOKE_DEVICE float to_float(float x) { return x; }
+
+template <class T> EVOKE_DEVICE T from_float(float x);
+template <> EVOKE_DEVICE bf16 from_float<bf16>(float x) { return __float2bfloat16_rn(x); }
+template <> EVOKE_DEVICE f16 from_float<f16>(float x) { return __float2half_rn(x); }
+template <> EVOKE_DEVICE float from_float<float>(float x) { return x; }
+
+// ex2.approx: 2 ulp. Its error is far below that of a 16-bit result.
+EVOKE_DEVICE float exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+EVOKE_DEVICE float log2(float x) { return ::__log2f(x); }
+EVOKE_DEVICE float exp(float x) { return ::__expf(x); }
+EVOKE_DEVICE float log(float x) { return ::__logf(x); }
+EVOKE_DEVICE float tanh(float x) { return ::tanhf(x); }
+EVOKE_DEVICE float erf(float x) { return ::erff(x); }
+EVOKE_DEVICE float sqrt(float x) { return ::sqrtf(x); }
+EVOKE_DEVICE float rsqrt(float x) { return ::rsqrtf(x); }
+EVOKE_DEVICE float max(float a, float b) { return ::fmaxf(a, b); }
+EVOKE_DEVICE float min(float a, float b) { return ::fminf(a, b); }
+EVOKE_DEVICE float abs(float x) { return ::fabsf(x); }
+EVOKE_DEVICE bool is_finite(float x) { return ::isfinite(x); }
+EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+
+#endif
+
+// Two floats rounded to T in one register, `low` in the low half: what a matrix fragment holds.
+template <class T> EVOKE_DEVICE uint32_t pack(float low, float high) {
+    const Vec<T, 2> pair = {{from_float<T>(low), from_float<T>(high)}};
+    return reinterpret_cast<const uint32_t &>(pair);
+}
+
+// -infinity without a header that only one compiler has.
+EVOKE_DEVICE float minus_infinity() {
+#ifdef EVOKE_EMULATED
+    return -__builtin_inff();
+#else
+    return __int_as_float(0xff800000);
+#endif
+}
+
+EVOKE_BOTH int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+} // namespace evoke
