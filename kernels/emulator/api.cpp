@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "emulator/launch.hpp"
 
@@ -19,9 +20,10 @@ struct EvokeBuffer {
 };
 
 // One parameter: its letter (registry.hpp), and its value. A tensor's is the number of its buffer (0: absent) in the
-// upper 16 bits and its offset from the buffer's start in the lower 48.
+// upper 16 bits and its offset from the buffer's start in the lower 48; a struct's is the address of its bytes.
 struct EvokeParameter {
     char letter;
+    uint32_t bytes; // of a struct
     uint64_t value;
 };
 
@@ -59,7 +61,15 @@ int evoke_emulator_launch(const char *name, const uint32_t *grid, uint64_t seed,
             value = tag << TAG_SHIFT | (start + offset);
         }
         launch.values[i] = value;
-        launch.parameters.push_back(&launch.values[i]);
+        if (parameters[i].letter == 's') {
+            if (parameters[i].bytes != kernel->sizes[i])
+                return say(std::string(name) + ": parameter " + std::to_string(i) + " is a struct of " +
+                           std::to_string(kernel->sizes[i]) + " bytes, launched with " +
+                           std::to_string(parameters[i].bytes));
+            launch.parameters.push_back(reinterpret_cast<const void *>(value));
+        } else {
+            launch.parameters.push_back(&launch.values[i]);
+        }
     }
     const uint64_t blocks = uint64_t(grid[0]) * grid[1] * grid[2];
     std::atomic<uint64_t> next{0};

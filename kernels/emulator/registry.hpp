@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace evoke {
 template <class T> struct Global;
@@ -14,8 +15,12 @@ template <class T> struct Global;
 namespace evoke::emulator {
 
 // One parameter as a letter: `r` a tensor that is read, `w` one that is written, `i` a 32-bit integer, `f` a float,
-// `l` a 64-bit integer. Launches are checked against it, so that both sides agree on order and types.
-template <class T> struct Letter;
+// `l` a 64-bit integer, `s` a struct passed by value. Launches are checked against it, so that both sides agree on
+// order and types.
+template <class T> struct Letter {
+    static_assert(std::is_trivially_copyable_v<T> && std::is_class_v<T>, "no kernel parameter of this type");
+    static constexpr char value = 's';
+};
 template <class T> struct Letter<Global<T>> {
     static constexpr char value = std::is_const_v<T> ? 'r' : 'w';
 };
@@ -36,6 +41,7 @@ struct Kernel {
     std::string name;
     std::string file;
     std::string signature;
+    std::vector<size_t> sizes; // bytes of each parameter
     int threads;
     unsigned shared_bytes;
     void *function;
@@ -51,7 +57,7 @@ const Kernel &kernel_at(size_t i);
 struct Registration {
     template <class... A>
     Registration(const char *name, void (*function)(A...), int threads, unsigned shared_bytes, const char *file) {
-        add({name, file, std::string{Letter<A>::value...}, threads, shared_bytes,
+        add({name, file, std::string{Letter<A>::value...}, {sizeof(A)...}, threads, shared_bytes,
              reinterpret_cast<void *>(function), &invoke<A...>});
     }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "primitives/base.cuh"
+#include "emulator/at.hpp"
 
 namespace evoke::emulator {
 

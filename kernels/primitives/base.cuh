@@ -10,8 +10,9 @@
 
 // A parameter that only the emulator has: the place in the sources that a call comes from, for its reports.
 #ifdef EVOKE_EMULATED
+#include "emulator/at.hpp"
 #define EVOKE_DEVICE inline
-#define EVOKE_BOTH inline constexpr
+#define EVOKE_BOTH constexpr
 #define EVOKE_AT , ::evoke::At at = ::evoke::At::here()
 #define EVOKE_AT_ONLY ::evoke::At at = ::evoke::At::here()
 #define EVOKE_UNROLL
@@ -31,13 +32,6 @@ constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 #ifdef EVOKE_EMULATED
-
-// A line of the kernel sources.
-struct At {
-    const char *file;
-    int line;
-    static constexpr At here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
-};
 
 // 16-bit floats on the host: storage only, arithmetic is in float.
 struct bf16 {
