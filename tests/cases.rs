@@ -9,7 +9,7 @@ fn every_case_agrees_with_double_precision() {
     let mut failed = Vec::new();
     let mut checked = 0;
     for case in all().iter().filter(|case| case.reference.is_some()) {
-        let outcome = check(case, Device::Cpu).unwrap();
+        let outcome = check(case, Device::Cpu, 1).unwrap();
         checked += 1;
         if !outcome.ok {
             failed.push(outcome);
@@ -31,7 +31,7 @@ fn every_op_has_a_checked_case_and_a_gradient_that_is_wrong_is_found() {
         out[0].iter_mut().for_each(|v| *v *= 1.001);
         out
     }));
-    let outcome = check(&case, Device::Cpu).unwrap();
+    let outcome = check(&case, Device::Cpu, 1).unwrap();
     assert!(!outcome.ok, "{outcome:?}");
 }
 

@@ -66,7 +66,7 @@ impl Training {
         ];
         let config = Config::load(None, &sets).unwrap();
         let model = Captioner::new(&config.model, ends).unwrap();
-        let mut session = Session::new(model, Device::Cpu, Some(&config.optimizer));
+        let mut session = Session::new(model, Device::Cpu, Some(&config.optimizer)).unwrap();
         session.initialise(1);
         let recipe = Recipe { seed: 1, batch, max_words: 16, word_dropout: 0.0, parallel: 0.0, first: 0 };
         Training { session, batch: recipe.make(split, 0), step: 0 }
@@ -83,9 +83,9 @@ impl Training {
         session.memory.write(&planned.program, planned.ends.words, &batch.words);
         session.memory.write(&planned.program, planned.ends.targets, &batch.targets);
         session.memory.write(&planned.program, planned.ends.scale, &[1.0 / batch.target_words() as f32]);
-        session.run(&planned.program, &state);
-        assert!(session.update(&state).is_finite());
-        session.memory.view::<f32>(&planned.program, planned.ends.loss.sums)[0]
+        session.run(&planned.program, &state).unwrap();
+        assert!(session.update(&state).unwrap().is_finite());
+        session.memory.read(&planned.program, planned.ends.loss.sums)[0]
     }
 
     /// Bytes and calls of each of `steps` steps, and the bytes in use after each.
@@ -106,7 +106,7 @@ impl Training {
         let arena = self.session.step(self.batch.batch, self.batch.length, purpose).unwrap().program.arena;
         let regions =
             [Region::Weights, Region::Gradients, Region::FirstMoment, Region::SecondMoment, Region::Average];
-        arena + regions.iter().map(|&region| 4 * self.session.memory.flat(region).len()).sum::<usize>()
+        arena + regions.iter().map(|&region| self.session.memory.bytes(region)).sum::<usize>()
     }
 }
 

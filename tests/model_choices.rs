@@ -73,9 +73,9 @@ fn loss(session: &mut Session, inputs: &Inputs, purpose: Purpose) -> (f64, Vec<f
     session.memory.write(&step.program, words, &inputs.words);
     session.memory.write(&step.program, targets, &inputs.targets);
     session.memory.write(&step.program, scale, &[1.0f32]);
-    session.run(&step.program, &STATE);
-    let sums = f64::from(session.memory.view::<f32>(&step.program, loss.sums)[0]);
-    (sums, session.memory.view::<f32>(&step.program, loss.nats).to_vec())
+    session.run(&step.program, &STATE).unwrap();
+    let sums = f64::from(session.memory.read(&step.program, loss.sums)[0]);
+    (sums, session.memory.read(&step.program, loss.nats).to_vec())
 }
 
 /// Along its own direction the gradient's length must be the slope of the loss: a contribution that is lost, doubled
@@ -85,7 +85,7 @@ fn the_whole_gradient_is_the_slope_of_the_loss() {
     for both_ways in [false, true] {
         for (name, shape) in choices() {
             let model = Captioner::new(&shape, ENDS).unwrap();
-            let mut session = Session::new(model, Device::Cpu, Some(&Default::default()));
+            let mut session = Session::new(model, Device::Cpu, Some(&Default::default())).unwrap();
             session.initialise(3);
             let purpose = Purpose { train: true, both_ways, label_smoothing: 0.1 };
             loss(&mut session, &inputs(), purpose);
@@ -93,11 +93,11 @@ fn the_whole_gradient_is_the_slope_of_the_loss() {
             let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
             let start = session.memory.flat(Region::Weights).to_vec();
             let mut at = |by: f64| {
-                for ((w, start), g) in
-                    session.memory.flat_mut(Region::Weights).iter_mut().zip(&start).zip(&gradient)
-                {
-                    *w = start + (by * f64::from(*g) / norm) as f32;
+                let mut moved = start.clone();
+                for (w, g) in moved.iter_mut().zip(&gradient) {
+                    *w += (by * f64::from(*g) / norm) as f32;
                 }
+                session.memory.set_flat(Region::Weights, 0, &moved);
                 loss(&mut session, &inputs(), purpose).0
             };
             let step = 2e-3;
@@ -113,7 +113,7 @@ fn the_whole_gradient_is_the_slope_of_the_loss() {
 fn every_parameter_learns() {
     for (name, shape) in choices() {
         let model = Captioner::new(&shape, ENDS).unwrap();
-        let mut session = Session::new(model, Device::Cpu, Some(&Default::default()));
+        let mut session = Session::new(model, Device::Cpu, Some(&Default::default())).unwrap();
         session.initialise(3);
         loss(&mut session, &inputs(), Purpose { train: true, both_ways: false, label_smoothing: 0.1 });
         let gradient = session.memory.flat(Region::Gradients);
@@ -129,7 +129,7 @@ fn every_parameter_learns() {
 #[test]
 fn cached_decoding_agrees_with_training() {
     for (name, shape) in choices() {
-        let mut session = Session::new(Captioner::new(&shape, ENDS).unwrap(), Device::Cpu, None);
+        let mut session = Session::new(Captioner::new(&shape, ENDS).unwrap(), Device::Cpu, None).unwrap();
         session.initialise(3);
         let inputs = inputs();
         let purpose = Purpose { train: false, both_ways: false, label_smoothing: 0.0 };
@@ -137,7 +137,7 @@ fn cached_decoding_agrees_with_training() {
         let encoder = session.encoder(BATCH).unwrap();
         let extender = session.extender(BATCH, 1).unwrap();
         session.memory.write(&encoder.program, encoder.ends.0, &inputs.pixels);
-        session.run(&encoder.program, &STATE);
+        session.run(&encoder.program, &STATE).unwrap();
         let ends = extender.ends.clone();
         session.memory.copy((&encoder.program, encoder.ends.1), (&extender.program, ends.memory));
         let slots: Vec<u32> = (0..BATCH).flat_map(|row| vec![row as u32; shape.max_words]).collect();
@@ -146,8 +146,8 @@ fn cached_decoding_agrees_with_training() {
             let words: Vec<u32> = (0..BATCH).map(|row| inputs.words[row * WORDS + position]).collect();
             session.memory.write(&extender.program, ends.words, &words);
             session.memory.write(&extender.program, ends.position, &[position as u32]);
-            session.run(&extender.program, &STATE);
-            let logits: &[f32] = session.memory.view(&extender.program, ends.logits);
+            session.run(&extender.program, &STATE).unwrap();
+            let logits = session.memory.read(&extender.program, ends.logits);
             for row in 0..BATCH {
                 let target = inputs.targets[row * WORDS + position] as usize;
                 if target == 0 {

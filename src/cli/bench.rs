@@ -6,7 +6,7 @@ use super::Output;
 use crate::bench::ceiling::{self, Ceiling};
 use crate::bench::step::{self, Setting, StepTime};
 use crate::bench::{Spread, time};
-use crate::device::{Device, cpu};
+use crate::device::Device;
 use crate::ops::Cost;
 use crate::ops::cases::{self, Case, check};
 use crate::train::budget;
@@ -89,7 +89,7 @@ impl Args {
 
     fn time_case(&self, case: &Case, device: Device, ceiling: Ceiling, rows: &mut Vec<Row>) -> Result<()> {
         let mut prepared = check::Prepared::new(case, device)?;
-        prepared.run();
+        prepared.run()?;
         let nodes = prepared.program.nodes.len();
         for (pass, range) in
             [("forward", 0..prepared.forward_nodes), ("backward", prepared.forward_nodes..nodes)]
@@ -101,9 +101,13 @@ impl Args {
                 let cost = node.op.cost();
                 Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops }
             });
+            let mut outcome = Ok(());
             let spread = time(self.seconds, 3, || {
-                cpu::run_nodes(&prepared.program, range.clone(), &mut prepared.memory, &check::STATE);
+                let ran =
+                    device.run_nodes(&prepared.program, range.clone(), &mut prepared.memory, &check::STATE);
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(ran);
             });
+            outcome?;
             let seconds = spread.median_ms * 1e-3;
             let floor = (cost.bytes / ceiling.bytes_per_second).max(cost.flops / ceiling.flops_per_second);
             rows.push(Row {

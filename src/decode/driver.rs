@@ -92,7 +92,7 @@ fn decode(
     let extender = session.extender(batch, beams)?;
     let state = StepState::default();
     session.memory.write(&encoder.program, encoder.ends.0, pixels);
-    session.run(&encoder.program, &state);
+    session.run(&encoder.program, &state)?;
     let ends = &extender.ends;
     session.memory.copy((&encoder.program, encoder.ends.1), (&extender.program, ends.memory));
 
@@ -107,8 +107,8 @@ fn decode(
         session.memory.write(&extender.program, ends.words, &words);
         session.memory.write(&extender.program, ends.position, &[position as u32]);
         session.memory.write(&extender.program, ends.slots, &slots);
-        session.run(&extender.program, &state);
-        let logits: &[f32] = session.memory.view(&extender.program, ends.logits);
+        session.run(&extender.program, &state)?;
+        let logits = session.memory.read(&extender.program, ends.logits);
 
         let old_slots = slots.clone();
         let mut open = false;

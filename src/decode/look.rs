@@ -27,17 +27,17 @@ pub fn attention(
     let ends = looker.ends;
     session.memory.write(&looker.program, ends.pixels, pixels);
     session.memory.write(&looker.program, ends.words, &words);
-    session.run(&looker.program, &StepState::default());
+    session.run(&looker.program, &StepState::default())?;
     let labels: Vec<String> = tokens.iter().map(|&t| vocabulary.token(t).to_string()).collect();
     let picture = session.model.ends;
     let (rows, columns) = session.model.grid();
-    let weights: &[f32] = session.memory.view(&looker.program, ends.weights);
+    let weights = session.memory.read(&looker.program, ends.weights);
     attention_picture(
         pixels,
         picture.height,
         picture.width,
         &labels,
-        weights,
+        &weights,
         session.model.config.heads,
         rows,
         columns,

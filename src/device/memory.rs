@@ -1,9 +1,16 @@
 //! The memory of a model on a device: flat parameter buffers, and one arena that all programs share in turn.
+//!
+//! Whoever reads and writes it from above does so in f32 (or bytes and tokens); where the device stores 16-bit floats
+//! they are converted here.
 
+use std::borrow::Cow;
+
+use super::numbers;
+use crate::Result;
 use crate::device::Device;
 use crate::device::cpu::Buffer;
-use crate::graph::Id;
 use crate::graph::plan::{Program, Region};
+use crate::graph::{DType, Id};
 
 /// What changes from step to step without a new plan. On a GPU this lives in device memory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,17 +24,30 @@ pub struct StepState {
     pub learning_rate: f32,
 }
 
-/// Buffers on one device.
-#[derive(Debug)]
-pub struct Memory {
-    device: Device,
-    weights: Buffer,
-    gradients: Buffer,
-    first_moment: Buffer,
-    second_moment: Buffer,
-    average: Buffer,
-    work: Buffer,
-    decode: Buffer,
+impl StepState {
+    /// The words that kernels read: `kernels/philox.cuh` names their places.
+    pub fn words(&self) -> [u32; 8] {
+        let halves = |x: u64| (x as u32, (x >> 32) as u32);
+        let ((s0, s1), (p0, p1), (t0, t1)) = (halves(self.seed), halves(self.pass), halves(self.step));
+        [s0, s1, p0, p1, t0, t1, self.learning_rate.to_bits(), 0]
+    }
+}
+
+/// An element type of what the caller writes.
+pub trait Element: bytemuck::Pod {
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
 }
 
 /// Elements of each flat buffer; moments and the average exist in training alone.
@@ -41,19 +61,53 @@ pub struct Sizes {
     pub average: bool,
 }
 
-impl Memory {
-    pub fn new(device: Device, sizes: Sizes) -> Memory {
-        let trained = |wanted: bool| Buffer::new(if wanted { sizes.trained * 4 } else { 0 });
-        Memory {
-            device,
-            weights: Buffer::new((sizes.trained + sizes.constant) * 4),
-            gradients: trained(sizes.training),
-            first_moment: trained(sizes.training),
-            second_moment: trained(sizes.training),
-            average: trained(sizes.training && sizes.average),
-            work: Buffer::new(0),
-            decode: Buffer::new(0),
+impl Sizes {
+    /// Bytes of a region that has a fixed size; 0 for the arenas.
+    fn bytes(&self, region: Region, storage: DType) -> usize {
+        let weights = self.trained + self.constant;
+        let of = |wanted: bool| if wanted { 4 * self.trained } else { 0 };
+        match region {
+            Region::Weights => 4 * weights,
+            Region::Copy if storage == DType::F32 => 0,
+            Region::Copy => storage.bytes() * weights,
+            Region::Gradients | Region::FirstMoment | Region::SecondMoment => of(self.training),
+            Region::Average => of(self.training && self.average),
+            Region::Work | Region::Decode => 0,
+            Region::State => size_of::<[u32; 8]>(),
         }
+    }
+}
+
+/// All regions, in the order of their numbers.
+pub(crate) const REGIONS: [Region; Region::COUNT] = [
+    Region::Weights,
+    Region::Copy,
+    Region::Gradients,
+    Region::FirstMoment,
+    Region::SecondMoment,
+    Region::Average,
+    Region::Work,
+    Region::Decode,
+    Region::State,
+];
+
+/// Buffers on one device.
+#[derive(Debug)]
+pub struct Memory {
+    device: Device,
+    regions: [Buffer; Region::COUNT],
+    /// The weights were written since their 16-bit copy was made.
+    copy_is_old: bool,
+    /// Decides the order in which the emulator runs threads; nothing else.
+    pub schedule: u64,
+}
+
+impl Memory {
+    /// # Errors
+    /// If the device cannot be used or has too little memory.
+    pub fn new(device: Device, sizes: Sizes) -> Result<Memory> {
+        let regions = REGIONS.map(|region| Buffer::new(sizes.bytes(region, device.storage())));
+        Ok(Memory { device, regions, copy_is_old: true, schedule: 1 })
     }
 
     pub fn device(&self) -> Device {
@@ -61,26 +115,32 @@ impl Memory {
     }
 
     /// Makes the program's arena large enough for it. The arena's contents are lost when it grows.
-    pub fn reserve(&mut self, program: &Program) {
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    pub fn reserve(&mut self, program: &Program) -> Result<()> {
         let arena = self.region_mut(program.region);
         if arena.len() < program.arena {
             *arena = Buffer::new(0); // the old memory goes back before the new is taken
             *arena = Buffer::new(program.arena);
         }
+        Ok(())
+    }
+
+    /// Bytes of a region.
+    pub fn bytes(&self, region: Region) -> usize {
+        self.region(region).len()
     }
 
     /// Copies a tensor of one program into an equally long tensor of a program that runs in another arena.
     ///
     /// # Panics
-    /// If the tensors differ in length, or share an arena.
+    /// If the tensors differ in length or type, or share an arena.
     pub fn copy(&mut self, (from, source): (&Program, Id), (to, target): (&Program, Id)) {
         assert_ne!(from.region, to.region, "programs of one arena");
         let bytes = from.tensor(source).len() * from.tensor(source).dtype.bytes();
-        assert_eq!(
-            bytes,
-            to.tensor(target).len() * to.tensor(target).dtype.bytes(),
-            "tensors of other lengths"
-        );
+        let same = from.tensor(source).dtype == to.tensor(target).dtype;
+        assert!(same && from.tensor(source).len() == to.tensor(target).len(), "tensors of other lengths");
         let (start, end) = (from.place(source).offset, to.place(target).offset);
         // The target's arena is taken out for a moment, so that both can be borrowed.
         let mut arena = std::mem::replace(self.region_mut(to.region), Buffer::new(0));
@@ -90,56 +150,46 @@ impl Memory {
     }
 
     pub(crate) fn region(&self, region: Region) -> &Buffer {
-        match region {
-            Region::Weights => &self.weights,
-            Region::Gradients => &self.gradients,
-            Region::FirstMoment => &self.first_moment,
-            Region::SecondMoment => &self.second_moment,
-            Region::Average => &self.average,
-            Region::Work => &self.work,
-            Region::Decode => &self.decode,
-        }
+        &self.regions[region as usize]
     }
 
     pub(crate) fn region_mut(&mut self, region: Region) -> &mut Buffer {
-        match region {
-            Region::Weights => &mut self.weights,
-            Region::Gradients => &mut self.gradients,
-            Region::FirstMoment => &mut self.first_moment,
-            Region::SecondMoment => &mut self.second_moment,
-            Region::Average => &mut self.average,
-            Region::Work => &mut self.work,
-            Region::Decode => &mut self.decode,
-        }
+        &mut self.regions[region as usize]
     }
 
-    /// Copies `values` into a tensor of the program.
+    /// Copies `values` into a contiguous tensor of the program.
     ///
     /// # Panics
     /// If the number of values or their type is not the tensor's.
-    pub fn write<T: bytemuck::Pod>(&mut self, program: &Program, id: Id, values: &[T]) {
-        self.view_mut(program, id).copy_from_slice(values);
+    pub fn write<T: Element>(&mut self, program: &Program, id: Id, values: &[T]) {
+        let (place, tensor) = (program.place(id), program.tensor(id));
+        assert_eq!(values.len(), tensor.len(), "{}: another number of elements", tensor.name);
+        let float = T::DTYPE == DType::F32 && tensor.dtype.is_float();
+        assert!(float || T::DTYPE == tensor.dtype, "{}: another element type", tensor.name);
+        self.copy_is_old |= place.region == Region::Weights;
+        let bytes = tensor.len() * tensor.dtype.bytes();
+        let target = &mut self.region_mut(place.region).bytes_mut()[place.offset..place.offset + bytes];
+        if T::DTYPE == tensor.dtype {
+            target.copy_from_slice(bytemuck::cast_slice(values));
+        } else {
+            numbers::round(tensor.dtype, bytemuck::cast_slice(values), target);
+        }
     }
 
-    /// The elements of a contiguous tensor of the program, to be filled by the caller.
-    pub fn view_mut<T: bytemuck::Pod>(&mut self, program: &Program, id: Id) -> &mut [T] {
+    /// The elements of a contiguous tensor of floating point numbers after a run.
+    ///
+    /// # Panics
+    /// If the tensor holds no floating point numbers.
+    pub fn read(&self, program: &Program, id: Id) -> Cow<'_, [f32]> {
         let (place, tensor) = (program.place(id), program.tensor(id));
-        assert_eq!(size_of::<T>(), tensor.dtype.bytes(), "{}: another element type", tensor.name);
+        assert!(tensor.dtype.is_float(), "{}: another element type", tensor.name);
         let bytes = tensor.len() * tensor.dtype.bytes();
-        let region = self.region_mut(place.region).bytes_mut();
-        bytemuck::cast_slice_mut(&mut region[place.offset..place.offset + bytes])
-    }
-
-    /// The elements of a contiguous tensor after a run.
-    pub fn view<T: bytemuck::Pod>(&self, program: &Program, id: Id) -> &[T] {
-        let (place, tensor) = (program.place(id), program.tensor(id));
-        assert_eq!(size_of::<T>(), tensor.dtype.bytes(), "{}: another element type", tensor.name);
-        let bytes = tensor.len() * tensor.dtype.bytes();
-        bytemuck::cast_slice(&self.region(place.region).bytes()[place.offset..place.offset + bytes])
+        numbers::widen(tensor.dtype, &self.region(place.region).bytes()[place.offset..place.offset + bytes])
     }
 
     /// Exchanges as many bytes of two regions as the shorter one has.
     pub fn swap(&mut self, a: Region, b: Region) {
+        self.copy_is_old |= a == Region::Weights || b == Region::Weights;
         let mut taken = std::mem::replace(self.region_mut(a), Buffer::new(0));
         let other = self.region_mut(b).bytes_mut();
         let len = taken.len().min(other.len());
@@ -147,12 +197,36 @@ impl Memory {
         *self.region_mut(a) = taken;
     }
 
-    /// A whole flat buffer as f32.
-    pub fn flat(&self, region: Region) -> &[f32] {
-        bytemuck::cast_slice(self.region(region).bytes())
+    /// A whole flat f32 buffer.
+    pub fn flat(&self, region: Region) -> Cow<'_, [f32]> {
+        numbers::widen(DType::F32, self.region(region).bytes())
     }
 
-    pub fn flat_mut(&mut self, region: Region) -> &mut [f32] {
-        bytemuck::cast_slice_mut(self.region_mut(region).bytes_mut())
+    /// Writes `values` into a flat f32 buffer, from element `start` on.
+    pub fn set_flat(&mut self, region: Region, start: usize, values: &[f32]) {
+        self.copy_is_old |= region == Region::Weights;
+        let flat: &mut [f32] = bytemuck::cast_slice_mut(self.region_mut(region).bytes_mut());
+        flat[start..start + values.len()].copy_from_slice(values);
+    }
+
+    /// Sets a whole flat buffer to zero.
+    pub fn clear(&mut self, region: Region) {
+        self.region_mut(region).bytes_mut().fill(0);
+    }
+
+    /// Fills a region with NaNs (of every floating point type), so that what a program does not write is seen.
+    pub fn poison(&mut self, region: Region) {
+        self.region_mut(region).bytes_mut().fill(0xff);
+    }
+
+    /// Brings the 16-bit copy of the weights up to date, where the device has one and they were written.
+    #[cfg(feature = "emulator")]
+    pub(crate) fn refresh_copy(&mut self) {
+        if !std::mem::take(&mut self.copy_is_old) || self.region(Region::Copy).is_empty() {
+            return;
+        }
+        let mut copy = std::mem::replace(self.region_mut(Region::Copy), Buffer::new(0));
+        numbers::round(self.device.storage(), &self.flat(Region::Weights), copy.bytes_mut());
+        *self.region_mut(Region::Copy) = copy;
     }
 }

@@ -78,6 +78,7 @@ impl Graph {
 
     fn fresh_gradient(&mut self, id: Id) -> Id {
         let (name, shape) = (format!("d {}", self.tensor(id).name), self.tensor(id).shape.clone());
-        self.add(&name, &shape, DType::F32, Role::Gradient)
+        let dtype = self.tensor(id).dtype;
+        self.add(&name, &shape, dtype, Role::Gradient)
     }
 }

@@ -27,6 +27,9 @@ impl Id {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DType {
     F32,
+    /// Storage of activations on a GPU; arithmetic is in f32.
+    BF16,
+    F16,
     U32,
     U8,
 }
@@ -36,8 +39,14 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::BF16 | DType::F16 => 2,
             DType::U8 => 1,
         }
+    }
+
+    /// Whether elements are floating point numbers.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::BF16 | DType::F16)
     }
 }
 
@@ -113,7 +122,10 @@ pub struct Node {
 }
 
 /// Tensors and nodes, in the order in which they run.
-#[derive(Debug, Default)]
+///
+/// Activations and their gradients are stored in the type that the device works on ([`Graph::storing`]); parameters,
+/// their gradients, statistics and losses are f32 on every device.
+#[derive(Debug)]
 pub struct Graph {
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) nodes: Vec<Node>,
@@ -121,11 +133,29 @@ pub struct Graph {
     gradients: Vec<Vec<Id>>,
     /// The op that is being traced or differentiated, for names and error messages.
     scope: Vec<String>,
+    storage: DType,
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::storing(DType::F32)
+    }
 }
 
 impl Graph {
+    /// A graph whose activations are f32, as the CPU stores them.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A graph whose activations are stored as `storage`: what [`crate::device::Device::storage`] says.
+    pub fn storing(storage: DType) -> Self {
+        Graph { tensors: Vec::new(), nodes: Vec::new(), gradients: Vec::new(), scope: Vec::new(), storage }
+    }
+
+    /// What activations are stored as.
+    pub fn storage(&self) -> DType {
+        self.storage
     }
 
     pub fn tensor(&self, id: Id) -> &Tensor {
@@ -241,9 +271,19 @@ impl Graph {
         Id((self.tensors.len() - 1) as u32)
     }
 
-    /// A new activation, to be the output of the node that is pushed next.
+    /// A new activation, to be the output of the node that is pushed next, in the device's storage type.
     pub fn activation(&mut self, name: &str, shape: &[usize]) -> Id {
+        self.add(name, shape, self.storage, Role::Activation)
+    }
+
+    /// As [`Graph::activation`], but f32 on every device: statistics, losses, what is read by people.
+    pub fn activation_f32(&mut self, name: &str, shape: &[usize]) -> Id {
         self.add(name, shape, DType::F32, Role::Activation)
+    }
+
+    /// An activation that the caller fills before each run, in the device's storage type.
+    pub fn input_activation(&mut self, name: &str, shape: &[usize]) -> Id {
+        self.add(name, shape, self.storage, Role::Input)
     }
 
     /// An output that lies in the memory of `over`, which the op reads and overwrites in place.

@@ -8,7 +8,10 @@ pub const ALIGNMENT: usize = 64;
 /// The buffers that a program's tensors lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
+    /// The f32 masters.
     Weights,
+    /// The weights in the device's 16-bit storage type, element for element: what products read. Empty on the CPU.
+    Copy,
     Gradients,
     FirstMoment,
     SecondMoment,
@@ -17,6 +20,13 @@ pub enum Region {
     Work,
     /// The arena of decoding: its caches outlive the programs that run in between.
     Decode,
+    /// What changes from step to step, where kernels read it ([`crate::device::StepState`]).
+    State,
+}
+
+impl Region {
+    /// Number of regions.
+    pub const COUNT: usize = 9;
 }
 
 /// A tensor's fixed place: bytes from the start of its region. Views lie inside their base.

@@ -2,7 +2,9 @@
 
 use super::cases::{Case, Gradient, Input};
 use super::{Cost, Op};
+use crate::Result;
 use crate::device::cpu::{self, parallel};
+use crate::device::gpu::Launcher;
 
 /// out = a + b, elementwise; bound by memory.
 #[derive(Debug)]
@@ -36,7 +38,22 @@ impl Op for Add {
             },
         );
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        let (out, a, b) = (launch.output(0), launch.input(0), launch.input(1));
+        let name = format!("add_{}", out.suffix());
+        launch
+            .kernel(&name)
+            .out(out)
+            .read(a)
+            .read(b)
+            .long(self.len as u64)
+            .grid(self.len.div_ceil(CUDA_PIECE))
+    }
 }
+
+/// Elements that a block of `kernels/elementwise.cu` works on.
+const CUDA_PIECE: usize = 256 * 8;
 
 /// Cases of the sum: two readers of one value, whose gradients meet in it.
 pub fn cases() -> Vec<Case> {

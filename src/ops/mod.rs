@@ -18,6 +18,7 @@ pub mod positions;
 use std::fmt::Debug;
 
 use crate::device::cpu;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -53,6 +54,14 @@ pub trait Op: Debug + Send + Sync {
 
     /// Runs it on the CPU.
     fn cpu(&self, args: &cpu::Args);
+
+    /// Launches its kernels: on a GPU, or in the emulator.
+    ///
+    /// # Errors
+    /// If it has no CUDA form for these sizes, or a launch fails.
+    fn cuda(&self, _launch: &mut Launcher) -> Result<()> {
+        Err(Error::failed("no CUDA kernel yet; use --device cpu"))
+    }
 }
 
 /// Dropout at one place of the model: each place draws its own numbers.

@@ -157,8 +157,8 @@ fn nats_of(session: &mut Session, batch: &Batch, pixels: &[u8]) -> Result<f64> {
     session.memory.write(&step.program, step.ends.words, &batch.words);
     session.memory.write(&step.program, step.ends.targets, &batch.targets);
     session.memory.write(&step.program, step.ends.scale, &[1.0f32]);
-    session.run(&step.program, &StepState::default());
-    Ok(f64::from(session.memory.view::<f32>(&step.program, step.ends.loss.sums)[1]))
+    session.run(&step.program, &StepState::default())?;
+    Ok(f64::from(session.memory.read(&step.program, step.ends.loss.sums)[1]))
 }
 
 /// How differently the first word looks at different pictures, averaged over heads: 0 is the same place always.
@@ -169,8 +169,8 @@ fn attention_variation(session: &mut Session, split: &Split, samples: &[usize]) 
     let bytes: Vec<u8> = samples.iter().flat_map(|&s| split.pixels(s).to_vec()).collect();
     session.memory.write(&looker.program, ends.pixels, &bytes);
     session.memory.write(&looker.program, ends.words, &vec![START; batch]);
-    session.run(&looker.program, &StepState::default());
-    let weights: &[f32] = session.memory.view(&looker.program, ends.weights);
+    session.run(&looker.program, &StepState::default())?;
+    let weights = session.memory.read(&looker.program, ends.weights);
     let heads = session.model.config.heads;
     let keys = weights.len() / (batch * heads);
     let mut total = 0.0;

@@ -38,7 +38,7 @@ pub fn load(run: &Path, device: Device, note: &mut dyn FnMut(&str)) -> Result<Tr
     };
     let (identity, vocabulary) = Identity::load(run)?;
     let model = Captioner::new(&config.model, identity.ends())?;
-    let mut session = Session::new(model, device, None);
+    let mut session = Session::new(model, device, None)?;
     let group = if found.has(checkpoint::AVERAGE) { checkpoint::AVERAGE } else { checkpoint::WEIGHTS };
     read(&found, group, "", &mut session, Region::Weights)?;
     Ok(Trained { session, config, identity, vocabulary, step: found.step() })
@@ -56,9 +56,11 @@ pub fn read(
     region: Region,
 ) -> Result<()> {
     let file = from.group(group)?;
+    let mut values = Vec::new();
     for spec in session.model.parameters.specs().iter().filter(|s| s.is_trained()) {
-        let values = &mut session.memory.flat_mut(region)[spec.offset..spec.offset + spec.len()];
-        file.read(&format!("{}{suffix}", spec.name), &spec.shape, values)?;
+        values.resize(spec.len(), 0.0);
+        file.read(&format!("{}{suffix}", spec.name), &spec.shape, &mut values)?;
+        session.memory.set_flat(region, spec.offset, &values);
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::decode::Method;
 use crate::device::{Device, StepState};
 use crate::graph::plan::Region;
 use crate::models::captioner::{Captioner, Purpose, Session};
+use crate::nn::parameters::Spec;
 use crate::optim::schedule::learning_rate;
 use crate::{Error, Result};
 
@@ -138,7 +139,7 @@ pub fn train(options: &Options) -> Result<Summary> {
         first: config.train.overfit,
     };
     let total = total_steps(config, &recipe, &train);
-    let mut session = Session::new(model, options.device, Some(&config.optimizer));
+    let mut session = Session::new(model, options.device, Some(&config.optimizer))?;
     session.initialise(config.train.seed);
     let mut state = State {
         updates: 0,
@@ -355,7 +356,7 @@ impl Trainer<'_> {
             }
         }
         // The update itself leaves the weights alone where the norm is not finite.
-        let norm = self.session.update(&state);
+        let norm = self.session.update(&state)?;
         if !norm.is_finite() {
             self.skip(guard::not_finite_note(step, "gradient norm", norm, &self.keys(batches)))?;
             return Ok((loss, Some(norm), true));
@@ -378,8 +379,8 @@ impl Trainer<'_> {
         self.session.memory.write(program, ends.words, &batch.words);
         self.session.memory.write(program, ends.targets, &batch.targets);
         self.session.memory.write(program, ends.scale, &[scale]);
-        self.session.run(program, state);
-        Ok(self.session.memory.view::<f32>(program, ends.loss.sums)[0])
+        self.session.run(program, state)?;
+        Ok(self.session.memory.read(program, ends.loss.sums)[0])
     }
 
     fn keys(&self, batches: &[Batch]) -> Vec<String> {
@@ -436,25 +437,18 @@ impl Trainer<'_> {
         self.check_finite(step)?;
         self.record.sync()?;
         let memory = &self.session.memory;
-        let tensors = |region: Region, suffix: &str| -> Vec<Tensor<'_>> {
-            let flat = memory.flat(region);
-            let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
-            specs
-                .map(|spec| Tensor {
-                    name: format!("{}{suffix}", spec.name),
-                    shape: spec.shape.clone(),
-                    data: &flat[spec.offset..spec.offset + spec.len()],
-                })
-                .collect()
-        };
-        let mut moments = tensors(Region::FirstMoment, ".first");
-        moments.extend(tensors(Region::SecondMoment, ".second"));
+        let flats = [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average]
+            .map(|region| memory.flat(region));
+        let [weights, first, second, average] = &flats;
+        let specs = self.session.model.parameters.specs();
+        let mut moments = named(specs, first, ".first");
+        moments.extend(named(specs, second, ".second"));
         let mut groups = vec![
-            Group { name: checkpoint::WEIGHTS, tensors: tensors(Region::Weights, "") },
+            Group { name: checkpoint::WEIGHTS, tensors: named(specs, weights, "") },
             Group { name: checkpoint::MOMENTS, tensors: moments },
         ];
         if self.config.optimizer.average > 0.0 {
-            groups.push(Group { name: checkpoint::AVERAGE, tensors: tensors(Region::Average, "") });
+            groups.push(Group { name: checkpoint::AVERAGE, tensors: named(specs, average, "") });
         }
         let keep = Keep { last: self.config.train.keep, best };
         let (_, note) =
@@ -501,4 +495,17 @@ mod tests {
         assert!(state.judge(50, 2.0));
         assert_eq!((state.best_step, state.stale), (Some(50), 0));
     }
+}
+
+/// The trained parameters of a flat buffer, by name.
+fn named<'a>(specs: &[Spec], flat: &'a [f32], suffix: &str) -> Vec<Tensor<'a>> {
+    specs
+        .iter()
+        .filter(|s| s.is_trained())
+        .map(|spec| Tensor {
+            name: format!("{}{suffix}", spec.name),
+            shape: spec.shape.clone(),
+            data: &flat[spec.offset..spec.offset + spec.len()],
+        })
+        .collect()
 }

@@ -47,7 +47,7 @@ impl Buffer {
     }
 
     /// The first byte. Writing through it is up to the executor, see [`super::Args`].
-    pub(super) fn start(&self) -> *mut u8 {
+    pub(in crate::device) fn start(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 

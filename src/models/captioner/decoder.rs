@@ -168,14 +168,14 @@ impl Decoder {
         let words = g.input("words", &[rows], DType::U32);
         let position = g.input("position", &[1], DType::U32);
         let slots = g.input("slots", &[rows, most], DType::U32);
-        let memory = g.input("memory", &[batch * model.patches(), model.memory_width()], DType::F32);
+        let memory = g.input_activation("memory", &[batch * model.patches(), model.memory_width()]);
         let (table, positions) = (p.on(g, self.words), p.on(g, self.positions));
         let scale = (width as f32).sqrt();
         let x = crate::ops::embedding::embedding_at(g, words, position, table, positions, scale)?;
         let mut residual = self.start(g, model, x)?;
         for (i, layer) in self.layers.iter().enumerate() {
             let qkv = layer.attention.qkv.trace(g, p, residual.branch_input, None)?;
-            let cache = g.input("cache", &[rows * most, 2 * width], DType::F32);
+            let cache = g.input_activation("cache", &[rows * most, 2 * width]);
             let mixed = cached_attention(g, qkv, slots, position, cache, config.heads)?;
             let branch = layer.attention.out.trace(g, p, mixed, None)?;
             residual = residual.join(g, p, branch, &layer.attention_norm, config.norm, None)?;

@@ -43,7 +43,10 @@ struct StepKey {
 
 impl Session {
     /// Places the model on a device; with an optimizer also gradients, moments and, if asked for, the average.
-    pub fn new(model: Captioner, device: Device, optimizer: Option<&Optimizer>) -> Session {
+    ///
+    /// # Errors
+    /// If the device cannot be used or has too little memory.
+    pub fn new(model: Captioner, device: Device, optimizer: Option<&Optimizer>) -> Result<Session> {
         let sizes = Sizes {
             trained: model.parameters.trained(),
             constant: model.parameters.constant(),
@@ -51,7 +54,7 @@ impl Session {
             average: optimizer.is_some_and(|o| o.average > 0.0),
         };
         let update = optimizer.map(|settings| {
-            let mut graph = Graph::new();
+            let mut graph = Graph::storing(device.storage());
             let segments = model.parameters.segments(settings);
             let adamw = AdamW {
                 beta1: settings.beta1,
@@ -63,10 +66,9 @@ impl Session {
             let norm = optimizer::update(&mut graph, model.parameters.trained(), adamw, &segments);
             Arc::new(Planned { program: Program::new(graph, Region::Work), ends: norm })
         });
-        let mut memory = Memory::new(device, sizes);
+        let memory = Memory::new(device, sizes)?;
         // Constants are there from the start; weights are drawn or loaded.
-        model.parameters.initialise(0, memory.flat_mut(Region::Weights));
-        Session {
+        let mut session = Session {
             model,
             memory,
             device,
@@ -75,17 +77,24 @@ impl Session {
             extenders: HashMap::new(),
             lookers: HashMap::new(),
             update,
-        }
+        };
+        session.draw(0);
+        Ok(session)
+    }
+
+    fn draw(&mut self, seed: u64) -> Vec<f32> {
+        let parameters = &self.model.parameters;
+        let mut weights = vec![0.0; parameters.trained() + parameters.constant()];
+        parameters.initialise(seed, &mut weights);
+        self.memory.set_flat(Region::Weights, 0, &weights);
+        weights
     }
 
     /// Draws the initial weights from `seed`.
     pub fn initialise(&mut self, seed: u64) {
-        self.model.parameters.initialise(seed, self.memory.flat_mut(Region::Weights));
-        let trained = self.model.parameters.trained();
-        let weights = self.memory.flat(Region::Weights)[..trained].to_vec();
-        let average = self.memory.flat_mut(Region::Average);
-        if !average.is_empty() {
-            average.copy_from_slice(&weights);
+        let weights = self.draw(seed);
+        if self.memory.bytes(Region::Average) > 0 {
+            self.memory.set_flat(Region::Average, 0, &weights[..self.model.parameters.trained()]);
         }
     }
 
@@ -103,9 +112,9 @@ impl Session {
         if let Some(step) = self.steps.get(&key) {
             return Ok(step.clone());
         }
-        let mut graph = Graph::new();
+        let mut graph = Graph::storing(self.device.storage());
         let ends = self.model.step(&mut graph, batch, words, purpose)?;
-        let planned = self.planned(graph, ends, Region::Work);
+        let planned = self.planned(graph, ends, Region::Work)?;
         self.steps.insert(key, planned.clone());
         Ok(planned)
     }
@@ -118,9 +127,9 @@ impl Session {
         if let Some(encoder) = self.encoders.get(&batch) {
             return Ok(encoder.clone());
         }
-        let mut graph = Graph::new();
+        let mut graph = Graph::storing(self.device.storage());
         let ends = self.model.encode(&mut graph, batch)?;
-        let planned = self.planned(graph, ends, Region::Work);
+        let planned = self.planned(graph, ends, Region::Work)?;
         self.encoders.insert(batch, planned.clone());
         Ok(planned)
     }
@@ -133,9 +142,9 @@ impl Session {
         if let Some(extender) = self.extenders.get(&(batch, beams)) {
             return Ok(extender.clone());
         }
-        let mut graph = Graph::new();
+        let mut graph = Graph::storing(self.device.storage());
         let ends = self.model.extend(&mut graph, batch, beams)?;
-        let planned = self.planned(graph, ends, Region::Decode);
+        let planned = self.planned(graph, ends, Region::Decode)?;
         self.extenders.insert((batch, beams), planned.clone());
         Ok(planned)
     }
@@ -148,17 +157,17 @@ impl Session {
         if let Some(looker) = self.lookers.get(&(batch, words)) {
             return Ok(looker.clone());
         }
-        let mut graph = Graph::new();
+        let mut graph = Graph::storing(self.device.storage());
         let ends = self.model.look(&mut graph, batch, words)?;
-        let planned = self.planned(graph, ends, Region::Work);
+        let planned = self.planned(graph, ends, Region::Work)?;
         self.lookers.insert((batch, words), planned.clone());
         Ok(planned)
     }
 
-    fn planned<T>(&mut self, graph: Graph, ends: T, region: Region) -> Arc<Planned<T>> {
+    fn planned<T>(&mut self, graph: Graph, ends: T, region: Region) -> Result<Arc<Planned<T>>> {
         let program = Program::new(graph, region);
-        self.memory.reserve(&program);
-        Arc::new(Planned { program, ends })
+        self.memory.reserve(&program)?;
+        Ok(Arc::new(Planned { program, ends }))
     }
 
     /// Exchanges the weights with their average, for evaluation and back; nothing where there is no average.
@@ -168,22 +177,27 @@ impl Session {
 
     /// Forgets the gradient: for a step that is skipped.
     pub fn clear_gradient(&mut self) {
-        self.memory.flat_mut(Region::Gradients).fill(0.0);
+        self.memory.clear(Region::Gradients);
     }
 
-    pub fn run(&mut self, program: &Program, state: &StepState) {
-        self.device.run(program, &mut self.memory, state);
+    /// # Errors
+    /// If the device fails.
+    pub fn run(&mut self, program: &Program, state: &StepState) -> Result<()> {
+        self.device.run(program, &mut self.memory, state)
     }
 
     /// Clips the gradient, updates the weights and clears the gradient. Returns the gradient's norm; where that is
     /// not finite the weights are as before.
     ///
+    /// # Errors
+    /// If the device fails.
+    ///
     /// # Panics
     /// If the session was made without an optimizer.
-    pub fn update(&mut self, state: &StepState) -> f32 {
+    pub fn update(&mut self, state: &StepState) -> Result<f32> {
         let update = self.update.clone().expect("a session that trains");
-        self.memory.reserve(&update.program);
-        self.device.run(&update.program, &mut self.memory, state);
-        self.memory.view::<f32>(&update.program, update.ends)[0]
+        self.memory.reserve(&update.program)?;
+        self.device.run(&update.program, &mut self.memory, state)?;
+        Ok(self.memory.read(&update.program, update.ends)[0])
     }
 }

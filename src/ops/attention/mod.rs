@@ -49,7 +49,7 @@ pub fn attention(
     pattern.check()?;
     let op = Attention { heads, head_dim, pattern, dropout };
     let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * head_dim]);
-    let log_sum_exp = graph.activation("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
+    let log_sum_exp = graph.activation_f32("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
     graph.push(op, &[q, k, v], &[out, log_sum_exp]);
     Ok(out)
 }
@@ -60,7 +60,8 @@ pub fn attention(
 /// If the shapes do not fit.
 pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, pattern: Pattern) -> Result<Id> {
     let head_dim = check(graph, q, k, heads)?;
-    let out = graph.activation("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
+    let out =
+        graph.activation_f32("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
     graph.push(Weights(Attention { heads, head_dim, pattern, dropout: None }), &[q, k], &[out]);
     Ok(out)
 }

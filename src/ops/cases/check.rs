@@ -1,18 +1,23 @@
 //! Runs a case on a device and compares it with its f64 form.
 //!
-//! Every output and gradient starts as NaN, so that what a kernel does not write is seen; the run is made twice and
-//! must repeat bit for bit; gradients are compared with central differences of the f64 form at sampled elements.
+//! Every output and gradient starts as NaN, so that what a kernel does not write is seen; the run is made twice (in the
+//! emulator, under another order of threads) and must repeat bit for bit; gradients are compared with central
+//! differences of the f64 form at sampled elements. Where the device stores 16-bit floats, what goes in is rounded to
+//! them first, so that both forms start from the same numbers.
 
 use serde::Serialize;
 
 use super::{Case, Gradient, Reference, Values, random};
-use crate::device::{Device, Memory, Sizes, StepState};
+use crate::device::{Device, Memory, Sizes, StepState, numbers};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id};
 use crate::{Error, Result};
 
 /// Largest error, as a share of the largest value, of an op whose arithmetic is f32: some 100 roundings of 6e-8.
 const TOLERANCE: f64 = 1e-5;
+/// The same where activations are stored as bf16, which rounds to 2^-9 of a value: twice what storing an input's
+/// product and the result would cost (FlashAttention's rule: at most twice the error of plain arithmetic in bf16).
+const TOLERANCE_BF16: f64 = 4.0 / 512.0;
 /// Elements of each input whose gradient is checked.
 const SAMPLED: usize = 24;
 /// A gradient smaller than this share of the case's largest is judged by the largest.
@@ -72,21 +77,22 @@ impl Prepared {
     /// # Errors
     /// If the op refuses its shapes.
     pub fn new(case: &Case, device: Device) -> Result<Prepared> {
-        let mut graph = Graph::new();
+        let storage = device.storage();
+        let mut graph = Graph::storing(storage);
         let (mut ids, mut inputs, mut weights) = (Vec::new(), Vec::new(), 0);
         for (number, input) in case.inputs.iter().enumerate() {
             let (seed, len) = (number as u64 + 11, input.len());
             let name = format!("input {number}");
             let (id, data) = match &input.values {
                 Values::Activation(deviation) => {
-                    let id = graph.input(&name, &input.shape, DType::F32);
+                    let id = graph.input_activation(&name, &input.shape);
                     graph.require_gradient(id);
-                    (id, Data::F32(random::normal(seed, len, *deviation)))
+                    (id, Data::F32(numbers::rounded(storage, &random::normal(seed, len, *deviation))))
                 }
                 Values::Weight(deviation) => {
                     let id = graph.weight(&name, &input.shape, weights);
                     weights += len.next_multiple_of(16);
-                    (id, Data::F32(random::normal(seed, len, *deviation)))
+                    (id, Data::F32(numbers::rounded(storage, &random::normal(seed, len, *deviation))))
                 }
                 Values::Fixed(values) => {
                     (graph.input(&name, &input.shape, DType::F32), Data::F32(values.clone()))
@@ -108,8 +114,10 @@ impl Prepared {
             graph.keep(output);
             if case.gradient == Gradient::Seeded {
                 let shape = graph.shape(output).to_vec();
-                let seed = graph.input(&format!("seed {number}"), &shape, DType::F32);
+                let dtype = graph.tensor(output).dtype;
+                let seed = graph.input(&format!("seed {number}"), &shape, dtype);
                 let values = random::normal(100 + number as u64, shape.iter().product(), 1.0);
+                let values = numbers::rounded(dtype, &values);
                 graph.set_gradient(output, seed);
                 inputs.push((seed, Data::F32(values.clone())));
                 seeds.push(values);
@@ -128,15 +136,18 @@ impl Prepared {
         }
         let program = Program::new(graph, Region::Work);
         let sizes = Sizes { trained: weights.max(16), constant: 0, training: true, average: true };
-        let mut memory = Memory::new(device, sizes);
-        memory.reserve(&program);
+        let mut memory = Memory::new(device, sizes)?;
+        memory.reserve(&program)?;
         Ok(Prepared { program, memory, inputs, outputs, gradients, seeds, device, forward_nodes })
     }
 
     /// Poisons the arena, clears the parameters' gradients, writes the inputs and runs.
-    pub fn run(&mut self) {
-        self.memory.flat_mut(Region::Work).fill(f32::NAN);
-        self.memory.flat_mut(Region::Gradients).fill(0.0);
+    ///
+    /// # Errors
+    /// If the device fails, or the emulator finds that a kernel breaks a rule.
+    pub fn run(&mut self) -> Result<()> {
+        self.memory.poison(Region::Work);
+        self.memory.clear(Region::Gradients);
         for (id, data) in &self.inputs {
             match data {
                 Data::F32(values) => self.memory.write(&self.program, *id, values),
@@ -144,12 +155,7 @@ impl Prepared {
                 Data::U8(values) => self.memory.write(&self.program, *id, values),
             }
         }
-        self.again();
-    }
-
-    /// Runs once more on what is there: for timing.
-    pub fn again(&mut self) {
-        self.device.run(&self.program, &mut self.memory, &STATE);
+        self.device.run(&self.program, &mut self.memory, &STATE)
     }
 
     /// Outputs, then gradients.
@@ -159,32 +165,35 @@ impl Prepared {
             .iter()
             .copied()
             .chain(gradients)
-            .map(|id| self.memory.view::<f32>(&self.program, id).to_vec())
+            .map(|id| self.memory.read(&self.program, id).into_owned())
             .collect()
     }
 }
 
-/// Checks one case that has a reference.
+/// Checks one case that has a reference. The emulator runs it under the thread orders `schedule` and the next one.
 ///
 /// # Errors
 /// If the case cannot be traced.
-pub fn check(case: &Case, device: Device) -> Result<Outcome> {
-    let mut outcome = Outcome {
-        op: case.op,
-        name: case.name.clone(),
-        ok: false,
-        error: f64::NAN,
-        tolerance: TOLERANCE,
-        fault: None,
-    };
+pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
+    let tolerance = if device.storage() == DType::F32 { TOLERANCE } else { TOLERANCE_BF16 };
+    let mut outcome =
+        Outcome { op: case.op, name: case.name.clone(), ok: false, error: f64::NAN, tolerance, fault: None };
     let Some(reference) = &case.reference else {
         outcome.fault = Some("has no reference".into());
         return Ok(outcome);
     };
     let mut prepared = Prepared::new(case, device)?;
-    prepared.run();
+    prepared.memory.schedule = schedule;
+    if let Err(error) = prepared.run() {
+        outcome.fault = Some(error.to_string());
+        return Ok(outcome);
+    }
     let first = prepared.results();
-    prepared.run();
+    prepared.memory.schedule = schedule + 1;
+    if let Err(error) = prepared.run() {
+        outcome.fault = Some(format!("the second time: {error}"));
+        return Ok(outcome);
+    }
     let same = prepared
         .results()
         .iter()
@@ -223,7 +232,7 @@ pub fn check(case: &Case, device: Device) -> Result<Outcome> {
         }
     }
     outcome.error = worst.0;
-    outcome.ok = same && worst.0 <= TOLERANCE;
+    outcome.ok = same && worst.0 <= tolerance;
     if !same {
         outcome.fault = Some("two runs differ".into());
     } else if !outcome.ok {

@@ -45,8 +45,8 @@ pub fn cross_entropy(
         )));
     }
     let gradient = graph.in_place(logits);
-    let sums = graph.activation("loss", &[2]);
-    let nats = graph.activation("nats", &[rows]);
+    let sums = graph.activation_f32("loss", &[2]);
+    let nats = graph.activation_f32("nats", &[rows]);
     graph.push(CrossEntropy { rows, words, smoothing, train }, &[targets, scale], &[gradient, sums, nats]);
     if train {
         graph.set_gradient(logits, gradient);

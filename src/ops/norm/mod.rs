@@ -29,7 +29,7 @@ pub struct Affine {
 pub fn norm(graph: &mut Graph, x: Id, affine: Affine) -> Result<Id> {
     let op = checked(graph, x, None, affine, None)?;
     let y = graph.activation("norm", &[op.rows, op.width]);
-    let stats = graph.activation("norm stats", &[op.rows, 2]);
+    let stats = graph.activation_f32("norm stats", &[op.rows, 2]);
     graph.push(op, &[x, affine.gamma, affine.beta], &[y, stats]);
     Ok(y)
 }
@@ -47,7 +47,7 @@ pub fn add_norm(
 ) -> Result<(Id, Id)> {
     let op = checked(graph, x, Some(branch), affine, dropout)?;
     let y = graph.activation("norm", &[op.rows, op.width]);
-    let stats = graph.activation("norm stats", &[op.rows, 2]);
+    let stats = graph.activation_f32("norm stats", &[op.rows, 2]);
     let sum = graph.activation("residual", &[op.rows, op.width]);
     graph.push(op, &[x, affine.gamma, affine.beta, branch], &[y, stats, sum]);
     Ok((sum, y))

@@ -25,7 +25,7 @@ fn norm_case(len: usize, clip: f32) -> Case {
         format!("{len} gradients, clip {clip}"),
         vec![Input::activation(&[len], 0.3)],
         move |g, x| {
-            let norm = g.activation("norm", &[2]);
+            let norm = g.activation_f32("norm", &[2]);
             g.push(super::GradientNorm { len, clip }, &[x[0]], &[norm]);
             Ok(vec![norm])
         },
@@ -61,16 +61,16 @@ mod tests {
         let norm = update(&mut graph, len, settings, segments);
         let program = Program::new(graph, Region::Work);
         let sizes = Sizes { trained: len, constant: 0, training: true, average: settings.average > 0.0 };
-        let mut memory = Memory::new(Device::Cpu, sizes);
-        memory.reserve(&program);
+        let mut memory = Memory::new(Device::Cpu, sizes).unwrap();
+        memory.reserve(&program).unwrap();
         let start =
             [normal(1, len, 1.0), normal(2, len, 0.1), normal(3, len, 0.1).iter().map(|v| v * v).collect()];
-        memory.flat_mut(Region::Weights).copy_from_slice(&start[0]);
-        memory.flat_mut(Region::FirstMoment).copy_from_slice(&start[1]);
-        memory.flat_mut(Region::SecondMoment).copy_from_slice(&start[2]);
-        memory.flat_mut(Region::Gradients).copy_from_slice(gradients);
-        Device::Cpu.run(&program, &mut memory, &STATE);
-        let found = memory.view::<f32>(&program, norm)[0];
+        memory.set_flat(Region::Weights, 0, &start[0]);
+        memory.set_flat(Region::FirstMoment, 0, &start[1]);
+        memory.set_flat(Region::SecondMoment, 0, &start[2]);
+        memory.set_flat(Region::Gradients, 0, gradients);
+        Device::Cpu.run(&program, &mut memory, &STATE).unwrap();
+        let found = memory.read(&program, norm)[0];
         (memory, start, found)
     }
 

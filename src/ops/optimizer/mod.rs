@@ -41,7 +41,7 @@ pub fn update(graph: &mut Graph, trained: usize, settings: AdamW, segments: &[Se
     let gradients = graph.add("gradients", &shape, DType::F32, Role::WeightGradient(0));
     let first = graph.add("first moments", &shape, DType::F32, Role::State(State::FirstMoment, 0));
     let second = graph.add("second moments", &shape, DType::F32, Role::State(State::SecondMoment, 0));
-    let norm = graph.activation("gradient norm", &[2]);
+    let norm = graph.activation_f32("gradient norm", &[2]);
     graph.push(GradientNorm { len: trained, clip: settings.clip }, &[gradients], &[norm]);
     let mut outputs = vec![weights, gradients, first, second];
     if settings.average > 0.0 {
