@@ -4,6 +4,7 @@ pub mod cpu;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 pub mod gpu;
+pub mod kernels;
 mod memory;
 pub mod numbers;
 
