@@ -296,7 +296,9 @@ impl Graph {
 
     /// Appends an op. Outputs need a gradient where any input does.
     pub fn push(&mut self, op: impl Op + 'static, inputs: &[Id], outputs: &[Id]) {
-        let workspace_bytes = op.workspace();
+        // Where activations are 16-bit, kernels run.
+        let kernels = self.storage != DType::F32;
+        let workspace_bytes = if kernels { op.cuda_workspace() } else { op.workspace() };
         let workspace = (workspace_bytes > 0).then(|| {
             let name = format!("{} workspace", op.name());
             self.add(&name, &[workspace_bytes.div_ceil(4)], DType::F32, Role::Workspace)

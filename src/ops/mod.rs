@@ -45,8 +45,13 @@ pub trait Op: Debug + Send + Sync {
         Err(Error::failed(format!("{} has no gradient", self.name())))
     }
 
-    /// Bytes of scratch.
+    /// Bytes of scratch on the CPU.
     fn workspace(&self) -> usize {
+        0
+    }
+
+    /// Bytes of scratch for its kernels.
+    fn cuda_workspace(&self) -> usize {
         0
     }
 
