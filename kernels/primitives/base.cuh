@@ -16,6 +16,7 @@
 #define EVOKE_AT , ::evoke::At at = ::evoke::At::here()
 #define EVOKE_AT_ONLY ::evoke::At at = ::evoke::At::here()
 #define EVOKE_UNROLL
+#define EVOKE_ROLLED
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -24,6 +25,7 @@
 #define EVOKE_AT
 #define EVOKE_AT_ONLY
 #define EVOKE_UNROLL _Pragma("unroll")
+#define EVOKE_ROLLED _Pragma("unroll 1")
 #endif
 
 namespace evoke {

@@ -114,6 +114,15 @@ EVOKE_DEVICE void sync_named(int id, int count) { asm volatile("bar.sync %0, %1;
 
 #endif
 
+// The same tensor, to be read only.
+template <class T> EVOKE_DEVICE Global<const T> read_only(Global<T> tensor) {
+#ifdef EVOKE_EMULATED
+    return {tensor.address};
+#else
+    return {tensor.pointer};
+#endif
+}
+
 // Cuts dynamic shared memory into arrays, in the order of the calls. Every array's bytes must be a multiple of 16.
 struct Carve {
     Shared<uint16_t> rest;

@@ -1,6 +1,8 @@
 // Conversions between 16-bit floats and float, and the elementary functions that kernels use.
 #pragma once
 
+#include <cstring>
+
 #include "primitives/base.cuh"
 
 #ifdef EVOKE_EMULATED
@@ -70,7 +72,9 @@ EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a,
 // Two floats rounded to T in one register, `low` in the low half: what a matrix fragment holds.
 template <class T> EVOKE_DEVICE uint32_t pack(float low, float high) {
     const Vec<T, 2> pair = {{from_float<T>(low), from_float<T>(high)}};
-    return reinterpret_cast<const uint32_t &>(pair);
+    uint32_t bits;
+    memcpy(&bits, &pair, sizeof bits);
+    return bits;
 }
 
 // -infinity without a header that only one compiler has.
