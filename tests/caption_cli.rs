@@ -116,7 +116,7 @@ fn a_tokenizer_that_does_not_match() {
     let args = ["prepare", "captions", text(&captions), "--out", text(&other), "--size", "32"];
     succeeded(run(&args));
     let line = made.evaluate(&other, &["--split", "train"], 1);
-    says(&line, &["other", "another tokenizer", "prepare it with the run's tokenizer.json"]);
+    says(&line, &["other", "another tokenizer", "--tokenizer-file and the run's tokenizer.json"]);
     // The run's own tokenizer, replaced by the other's.
     std::fs::copy(other.join("tokenizer.json"), made.run.join("tokenizer.json")).unwrap();
     let line = refused(made.caption(&[&made.picture]), 1);
