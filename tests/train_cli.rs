@@ -168,6 +168,42 @@ fn a_run_folder_with_the_checkpoints_of_another_model() {
     says(&line, &["step-00000004", "weights.safetensors", "32", "16"]);
 }
 
+/// What an undisturbed run of 2,000 steps leaves must also be left by one whose metrics could not be written.
+#[test]
+fn metrics_that_cannot_be_written_stop_a_run_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = scenes(folder.path(), 24, 0);
+    let (whole, out) = (folder.path().join("whole"), folder.path().join("run"));
+    let sets = ["train.steps=2000", "train.checkpoint_every=100", "train.evaluate_every=0"];
+    succeeded(train(&data, &whole, &sets).output().unwrap());
+
+    // In mid-run: the system lets no file grow beyond 96 KiB, which holds for root too. Metrics get there first but for
+    // TensorBoard's file, which a run can do without.
+    let inner = train(&data, &out, &sets);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 192; exec \"$0\" \"$@\""]);
+    let output = limited.arg(inner.get_program()).args(inner.get_args()).output().unwrap();
+    let line = common::refused_after(output, 1, &["TensorBoard gets no more"]);
+    says(&line, &["metrics.jsonl", "cannot write", "too large", "--resume"]);
+    let saved = common::steps(&out);
+    let last = *saved.last().unwrap();
+    assert!(last < 2000, "the limit came too late: {saved:?}");
+
+    // At the beginning of a resume: a folder in its place.
+    let (file, aside) = (out.join("metrics.jsonl"), folder.path().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let line = refused(resume(&data, &out).arg("--resume").output().unwrap(), 1);
+    says(&line, &["metrics.jsonl", "is a folder", "move it away"]);
+    assert_eq!(common::steps(&out), saved);
+
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    succeeded(resume(&data, &out).arg("--resume").output().unwrap());
+    same_tensors(&whole, &out, 2000, &["weights", "moments"]);
+    assert_eq!(common::metrics(&whole), common::metrics(&out));
+}
+
 #[test]
 fn two_trainings_in_one_folder_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -86,18 +86,22 @@ impl Trainer<'_> {
                 improved = self.state.judge(step, report.nats_true);
                 evaluation = Some(report);
             }
-            let warning = self.record.step(
-                step,
-                &Line {
-                    loss,
-                    learning_rate: rate,
-                    gradient_norm: norm,
-                    samples_per_second: samples as f64 / report.step_seconds,
-                    data_wait: report.data_wait_seconds / report.step_seconds,
-                    skipped,
-                    evaluation: evaluation.as_ref(),
-                },
-            )?;
+            let line = Line {
+                loss,
+                learning_rate: rate,
+                gradient_norm: norm,
+                samples_per_second: samples as f64 / report.step_seconds,
+                data_wait: report.data_wait_seconds / report.step_seconds,
+                skipped,
+                evaluation: evaluation.as_ref(),
+            };
+            // A checkpoint of a step that is not written down would leave a gap for ever, so none is saved here.
+            let warning = self.record.step(step, &line).map_err(|error| {
+                Error::failed(format!(
+                    "{error}; stopped at step {step}, what was saved before is whole: go on with --resume when the \
+                     file can be written"
+                ))
+            })?;
             if let Some(warning) = warning {
                 self.progress.warn(&warning);
             }
