@@ -100,8 +100,8 @@ fn a_run_that_is_not_there_or_holds_nothing_yet() {
     for command in [["caption", text(&made.picture)], ["evaluate", "--data"]] {
         let more: &[&str] = if command[1] == "--data" { &[text(&made.data)] } else { &[] };
         let call = |place: &Path| run(&[&[command[0], text(place), command[1]], more].concat());
-        says(&refused(call(&nowhere), 2), &["nowhere", "no such run folder"]);
-        says(&refused(call(made.folder.path()), 2), &["holds no run", "config.toml"]);
+        says(&refused(call(&nowhere), 1), &["nowhere", "no such run folder", "evoke train"]);
+        says(&refused(call(made.folder.path()), 1), &["holds no run", "config.toml", "evoke train"]);
     }
     std::fs::remove_dir_all(made.run.join("checkpoints")).unwrap();
     says(&refused(made.caption(&[&made.picture]), 1), &["holds no checkpoint yet", "evoke train"]);

@@ -100,13 +100,13 @@ fn print_config_round_trip() {
 fn a_second_run_into_the_same_folder() {
     let made = Made::new();
     let before = std::fs::read(checkpoint(&made.run, 4).join("state.json")).unwrap();
-    let line = refused(train(&made.data, &made.run, &[]).output().unwrap(), 2);
+    let line = refused(train(&made.data, &made.run, &[]).output().unwrap(), 1);
     says(&line, &["already holds a run", "--resume", "another --out"]);
     assert_eq!(std::fs::read(checkpoint(&made.run, 4).join("state.json")).unwrap(), before);
     let other = made.folder.path().join("mine");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("thesis.tex"), "").unwrap();
-    refused_train(&made.data, &other, &[], 2, &["thesis.tex", "new or an empty folder"]);
+    refused_train(&made.data, &other, &[], 1, &["thesis.tex", "new or an empty folder"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn places_that_cannot_be_a_run_folder() {
     let data = scenes(folder.path(), 8, 0);
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    refused_train(&data, &file, &[], 2, &["is a file", "another --out"]);
+    refused_train(&data, &file, &[], 1, &["is a file", "another --out"]);
     refused_train(&data, &file.join("run"), &[], 1, &["cannot create the folder", "file"]);
 }
 
@@ -145,10 +145,10 @@ fn resume_with_another_data_set() {
 fn resume_of_nothing() {
     let made = Made::new();
     let nothing = made.folder.path().join("nothing");
-    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 2);
+    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 1);
     says(&line, &["nothing", "no such run folder"]);
     std::fs::create_dir(&nothing).unwrap();
-    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 2);
+    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 1);
     says(&line, &["nothing", "holds no run"]);
 }
 
