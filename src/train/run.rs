@@ -1,5 +1,5 @@
 //! A training run from its options to its summary: everything is opened, checked and restored here; then
-//! [`trainer`](super::trainer) makes the steps.
+//! `trainer.rs` makes the steps.
 
 use std::path::{Path, PathBuf};
 
