@@ -7,7 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that can fail on a user's behalf. Each prints as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line or the configuration is wrong; exit code 2.
+    /// The command line or the configuration is wrong; exit code 2. What files and folders hold is not its business.
     #[error("{0}")]
     Usage(String),
     /// A signal asked for a stop and the state was saved; exit code 75.

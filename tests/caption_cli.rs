@@ -100,8 +100,8 @@ fn a_run_that_is_not_there_or_holds_nothing_yet() {
     for command in [["caption", text(&made.picture)], ["evaluate", "--data"]] {
         let more: &[&str] = if command[1] == "--data" { &[text(&made.data)] } else { &[] };
         let call = |place: &Path| run(&[&[command[0], text(place), command[1]], more].concat());
-        says(&refused(call(&nowhere), 2), &["nowhere", "no such run folder"]);
-        says(&refused(call(made.folder.path()), 2), &["holds no run", "config.toml"]);
+        says(&refused(call(&nowhere), 1), &["nowhere", "no such run folder", "evoke train"]);
+        says(&refused(call(made.folder.path()), 1), &["holds no run", "config.toml", "evoke train"]);
     }
     std::fs::remove_dir_all(made.run.join("checkpoints")).unwrap();
     says(&refused(made.caption(&[&made.picture]), 1), &["holds no checkpoint yet", "evoke train"]);
@@ -116,7 +116,7 @@ fn a_tokenizer_that_does_not_match() {
     let args = ["prepare", "captions", text(&captions), "--out", text(&other), "--size", "32"];
     succeeded(run(&args));
     let line = made.evaluate(&other, &["--split", "train"], 1);
-    says(&line, &["other", "another tokenizer", "prepare it with the run's tokenizer.json"]);
+    says(&line, &["other", "another tokenizer", "--tokenizer-file and the run's tokenizer.json"]);
     // The run's own tokenizer, replaced by the other's.
     std::fs::copy(other.join("tokenizer.json"), made.run.join("tokenizer.json")).unwrap();
     let line = refused(made.caption(&[&made.picture]), 1);

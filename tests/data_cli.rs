@@ -127,6 +127,58 @@ fn validation_comes_from_files_or_from_a_share() {
     assert_eq!(report["splits"]["val"]["samples"], 2);
 }
 
+/// A second data set for the first one's model: other captions, the same tokens.
+#[test]
+fn a_tokenizer_file_makes_data_sets_that_match() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    pictures(folder.path(), 2);
+    std::fs::write(at("first.tsv"), "0000.png\tA red ball on the grass\n0001.png\tA blue ball\n").unwrap();
+    std::fs::write(at("second.tsv"), "0000.png\tA green ball\n0001.png\tThe red grass\n").unwrap();
+    let prepare = |captions: &str, out: &str, more: &[&str]| {
+        let (captions, out) = (at(captions), at(out));
+        let args = ["prepare", "captions", text(&captions), "--out", text(&out), "--size", "8", "--json"];
+        run(&[&args[..], more].concat())
+    };
+    for kind in ["words", "bpe"] {
+        let (first, second) = (format!("first-{kind}"), format!("second-{kind}"));
+        succeeded(prepare("first.tsv", &first, &["--tokenizer", kind]));
+        let tokenizer = at(&first).join("tokenizer.json");
+        let report = succeeded(prepare("second.tsv", &second, &["--tokenizer-file", text(&tokenizer)]));
+        let read = |path: PathBuf| std::fs::read(path).unwrap();
+        assert!(read(tokenizer) == read(at(&second).join("tokenizer.json")), "{kind}");
+        let [one, two] =
+            [&first, &second].map(|name| succeeded(run(&["inspect", text(&at(name)), "--json"])));
+        assert_eq!(one["tokenizer"], two["tokenizer"]);
+        assert_eq!(report["tokens"], one["tokenizer"]["size"]);
+        // Of "A green ball" and "The red grass" one word in six is not among the first data set's.
+        let unknown = two["splits"]["train"]["unknown_share"].as_f64().unwrap();
+        assert!((unknown - if kind == "words" { 1.0 / 6.0 } else { 0.0 }).abs() < 1e-9, "{kind}: {unknown}");
+    }
+
+    // A file that is no tokenizer is one line, and nothing is begun.
+    let whole = std::fs::read_to_string(at("first-words/tokenizer.json")).unwrap();
+    let broken = [
+        ("empty.json", String::new()),
+        ("other.json", "{\"images\": []}".into()),
+        ("cut.json", whole[..whole.len() / 2].into()),
+        ("foreign.json", whole.replace("<start>", "<begin>")),
+        ("parts.json", whole.replace("\"model\": {", "\"decoder\": {\"type\": \"none\"}, \"model\": {")),
+        ("gap.json", whole.replace("\"ball\": 6", "\"ball\": 600")),
+    ];
+    for (name, content) in broken {
+        std::fs::write(at(name), content).unwrap();
+        let line = refused(prepare("second.tsv", "third", &["--tokenizer-file", text(&at(name))]), 1);
+        assert!(line.contains(name) && line.contains("give the tokenizer.json of a data set"), "{line}");
+    }
+    let line = refused(prepare("second.tsv", "third", &["--tokenizer-file", text(&at("missing.json"))]), 1);
+    assert!(line.contains("missing.json: cannot read"), "{line}");
+    assert!(!at("third").exists());
+    let tokenizer = at("first-words/tokenizer.json");
+    let both = prepare("second.tsv", "third", &["--tokenizer-file", text(&tokenizer), "--tokenizer", "bpe"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
 #[test]
 fn odd_pictures_are_used_or_listed() {
     let folder = tempfile::tempdir().unwrap();

@@ -75,6 +75,19 @@ fn every_file_and_test_that_is_named_is_there() {
     assert!(count > 20);
 }
 
+/// The table comes from the registry of cases: what is added there has to appear in the README.
+#[test]
+fn the_readmes_table_of_operations_is_what_the_program_prints() {
+    let readme = read("README.md");
+    let block = readme.split("<!-- begin: evoke bench --table -->\n").nth(1).expect("the first mark");
+    let block = block.split("<!-- end: evoke bench --table -->").next().expect("the second mark");
+    let mut evoke = assert_cmd::Command::cargo_bin("evoke").expect("the program");
+    let output = evoke.args(["bench", "--table"]).output().expect("it runs");
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(block == printed, "README.md needs the output of `evoke bench --table`:\n{printed}");
+}
+
 #[test]
 fn pictures_are_small_enough_for_a_page() {
     for entry in std::fs::read_dir(root().join("docs/pictures")).expect("the folder") {

@@ -100,13 +100,13 @@ fn print_config_round_trip() {
 fn a_second_run_into_the_same_folder() {
     let made = Made::new();
     let before = std::fs::read(checkpoint(&made.run, 4).join("state.json")).unwrap();
-    let line = refused(train(&made.data, &made.run, &[]).output().unwrap(), 2);
+    let line = refused(train(&made.data, &made.run, &[]).output().unwrap(), 1);
     says(&line, &["already holds a run", "--resume", "another --out"]);
     assert_eq!(std::fs::read(checkpoint(&made.run, 4).join("state.json")).unwrap(), before);
     let other = made.folder.path().join("mine");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("thesis.tex"), "").unwrap();
-    refused_train(&made.data, &other, &[], 2, &["thesis.tex", "new or an empty folder"]);
+    refused_train(&made.data, &other, &[], 1, &["thesis.tex", "new or an empty folder"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn places_that_cannot_be_a_run_folder() {
     let data = scenes(folder.path(), 8, 0);
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    refused_train(&data, &file, &[], 2, &["is a file", "another --out"]);
+    refused_train(&data, &file, &[], 1, &["is a file", "another --out"]);
     refused_train(&data, &file.join("run"), &[], 1, &["cannot create the folder", "file"]);
 }
 
@@ -145,10 +145,10 @@ fn resume_with_another_data_set() {
 fn resume_of_nothing() {
     let made = Made::new();
     let nothing = made.folder.path().join("nothing");
-    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 2);
+    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 1);
     says(&line, &["nothing", "no such run folder"]);
     std::fs::create_dir(&nothing).unwrap();
-    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 2);
+    let line = refused(resume(&made.data, &nothing).arg("--resume").output().unwrap(), 1);
     says(&line, &["nothing", "holds no run"]);
 }
 
@@ -166,6 +166,42 @@ fn a_run_folder_with_the_checkpoints_of_another_model() {
     let line =
         refused(run(&["evaluate", text(&made.run), "--data", text(&made.data), "--split", "train"]), 1);
     says(&line, &["step-00000004", "weights.safetensors", "32", "16"]);
+}
+
+/// What an undisturbed run of 2,000 steps leaves must also be left by one whose metrics could not be written.
+#[test]
+fn metrics_that_cannot_be_written_stop_a_run_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = scenes(folder.path(), 24, 0);
+    let (whole, out) = (folder.path().join("whole"), folder.path().join("run"));
+    let sets = ["train.steps=2000", "train.checkpoint_every=100", "train.evaluate_every=0"];
+    succeeded(train(&data, &whole, &sets).output().unwrap());
+
+    // In mid-run: the system lets no file grow beyond 96 KiB, which holds for root too. Metrics get there first but for
+    // TensorBoard's file, which a run can do without.
+    let inner = train(&data, &out, &sets);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 192; exec \"$0\" \"$@\""]);
+    let output = limited.arg(inner.get_program()).args(inner.get_args()).output().unwrap();
+    let line = common::refused_after(output, 1, &["TensorBoard gets no more"]);
+    says(&line, &["metrics.jsonl", "cannot write", "too large", "--resume"]);
+    let saved = common::steps(&out);
+    let last = *saved.last().unwrap();
+    assert!(last < 2000, "the limit came too late: {saved:?}");
+
+    // At the beginning of a resume: a folder in its place.
+    let (file, aside) = (out.join("metrics.jsonl"), folder.path().join("aside"));
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let line = refused(resume(&data, &out).arg("--resume").output().unwrap(), 1);
+    says(&line, &["metrics.jsonl", "is a folder", "move it away"]);
+    assert_eq!(common::steps(&out), saved);
+
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    succeeded(resume(&data, &out).arg("--resume").output().unwrap());
+    same_tensors(&whole, &out, 2000, &["weights", "moments"]);
+    assert_eq!(common::metrics(&whole), common::metrics(&out));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::bench::step::{self, Setting, StepTime};
 use crate::bench::{Spread, time};
 use crate::device::Device;
 use crate::ops::Cost;
-use crate::ops::cases::{self, Case, check};
+use crate::ops::cases::{self, Case, check, table};
 use crate::train::budget;
 use crate::{Error, Result};
 
@@ -23,6 +23,9 @@ pub struct Args {
     /// Seconds for each op
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
+    /// Time nothing: print the table of operations and their cases, in Markdown
+    #[arg(long, conflicts_with_all = ["names", "steps", "seconds"])]
+    table: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
@@ -52,6 +55,8 @@ struct Report {
     ops: Vec<Row>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<StepTime>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    table: Vec<table::Row>,
 }
 
 impl Args {
@@ -63,7 +68,12 @@ impl Args {
             ceiling: None,
             ops: Vec::new(),
             step: None,
+            table: Vec::new(),
         };
+        if self.table {
+            report.table = table::rows();
+            return out.result(&report, |report| table::markdown(&report.table));
+        }
         let (steps, names): (Vec<&String>, Vec<&String>) = self.names.iter().partition(|n| *n == "step");
         if !steps.is_empty() {
             if self.steps == 0 {

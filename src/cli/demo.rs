@@ -158,7 +158,7 @@ fn fresh_folder(folder: &Path) -> Result<()> {
         let own = folder.join(MARKER).exists();
         let empty = folder.is_dir() && std::fs::read_dir(folder).at("list", folder)?.next().is_none();
         if !own && !empty {
-            return Err(Error::usage(format!(
+            return Err(Error::failed(format!(
                 "{}: is there already and no earlier demo made it; choose another --out",
                 folder.display()
             )));

@@ -96,7 +96,8 @@ fn told(report: &Report) -> String {
          nats a token     {:>8.4}   with the true picture\n\
          \x20                {:>8.4}   with another's\n\
          \x20                {:>8.4}   with none\n\
-         whole caption    {:>7.1} %   is one of the references\n\
+         whole caption    {:>7.1} %   is one of the references, word for word\n\
+         \x20                {:>7.1} %   is within one word of one\n\
          CIDEr-D          {:>8.4}   matched\n\
          \x20                {:>8.4}   dealt to other pictures\n\
          BLEU-4           {:>8.4}\n\
@@ -110,6 +111,7 @@ fn told(report: &Report) -> String {
         r.nats_other,
         r.nats_none,
         100.0 * r.exact,
+        100.0 * r.within_one_word,
         r.cider_d,
         r.cider_d_dealt,
         r.bleu4,

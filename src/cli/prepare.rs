@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::prepare_scenes::Scenes;
-use crate::Result;
 use crate::data::captions::{self, Item, PictureFiles};
 use crate::data::picture::{Fit, Preprocessing};
 use crate::data::vocabulary::{Kind, Vocabulary};
 use crate::data::writer::{self, Plan, Source, Tick, Writer};
 use crate::data::{coco, hash_hex};
 use crate::error::At;
+use crate::{Error, Result};
 
 /// Make a data set of pictures with captions
 #[derive(Debug, clap::Args)]
@@ -83,6 +83,9 @@ struct Common {
     /// How often a word has to occur in the training captions
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_count: u64,
+    /// Use the tokenizer.json of another data set or of a run instead of learning one, so that its model fits this data
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tokenizer", "vocabulary", "min_count"])]
+    tokenizer_file: Option<PathBuf>,
     /// Share of the pictures that becomes the split `val`, chosen by a hash of their names
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     val_share: f64,
@@ -157,7 +160,21 @@ impl Captions {
 }
 
 impl Common {
-    /// Learns the tokenizer from the training captions, then makes one pass over the pictures.
+    /// The tokenizer that was given, or one learned from the training captions.
+    fn vocabulary(&self, train: &[Item]) -> Result<Vocabulary> {
+        let Some(file) = &self.tokenizer_file else {
+            let texts = train.iter().flat_map(|item| &item.captions);
+            return Vocabulary::train(texts, self.tokenizer, self.vocabulary, self.min_count);
+        };
+        Vocabulary::load(file).map_err(|error| match error {
+            Error::Failed(what) => {
+                Error::failed(format!("{what}; give the tokenizer.json of a data set or of a run"))
+            }
+            other => other,
+        })
+    }
+
+    /// Finds the tokenizer, then makes one pass over the pictures.
     fn prepare(
         self,
         out: &Output,
@@ -167,8 +184,7 @@ impl Common {
     ) -> Result<()> {
         let started = Instant::now();
         identity["val_share"] = json!(self.val_share);
-        let texts = train.iter().flat_map(|item| &item.captions);
-        let vocabulary = Vocabulary::train(texts, self.tokenizer, self.vocabulary, self.min_count)?;
+        let vocabulary = self.vocabulary(&train)?;
         let tokens = vocabulary.size();
         let preprocessing = Preprocessing::new(self.size.0, self.size.1, self.fit);
         let plan = Plan {

@@ -72,7 +72,7 @@ impl Args {
             pictures: pairs.len(),
             without_candidate,
             scores: eval::score_tokens(&tokens),
-            exact_share: eval::exact_share(&tokens),
+            exact_share: eval::agreement(&pairs)?.exact,
         };
         if without_candidate > 0 {
             out.note(format!(

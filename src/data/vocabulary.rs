@@ -255,6 +255,25 @@ fn empty(kind: Kind) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
+/// Cuts text into words as [`Kind::Words`] does, without a vocabulary.
+pub struct Words(Tokenizer);
+
+impl Words {
+    /// # Errors
+    /// If the tokenizer's pattern is refused, which it is not.
+    pub fn new() -> Result<Words> {
+        Ok(Words(empty(Kind::Words)?))
+    }
+
+    /// The words of a text, in lower case and without marks.
+    ///
+    /// # Errors
+    /// If the tokenizer refuses the text; none is known that it does.
+    pub fn of(&self, text: &str) -> Result<Vec<String>> {
+        split(&self.0, text)
+    }
+}
+
 /// A text's words as the tokenizer cuts them.
 fn split(tokenizer: &Tokenizer, text: &str) -> Result<Vec<String>> {
     let mut normalized = NormalizedString::from(text);

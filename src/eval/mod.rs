@@ -6,6 +6,7 @@
 mod bleu;
 mod cider;
 mod distinct;
+mod exact;
 mod ngrams;
 mod rouge;
 mod tokenize;
@@ -14,7 +15,8 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 pub use bleu::bleu;
 pub use cider::cider_d;
-pub use distinct::{distinct_share, exact_share};
+pub use distinct::distinct_share;
+pub use exact::{Agreement, agreement};
 pub use rouge::rouge_l;
 pub use tokenize::tokenize;
 

@@ -55,7 +55,6 @@ fn a_constant_caption_is_shown_by_the_collapse_figures() {
     assert_near(scores.distinct_share, 0.1, 1e-12);
     assert_near(scores.reference_distinct_share, 1.0, 0.0);
     assert_near(scores.cider_d - scores.cider_d_dealt, 0.0, 1e-12);
-    assert_near(exact_share(&pictures), 0.0, 0.0);
 }
 
 #[test]
@@ -99,7 +98,6 @@ proptest! {
         }
         let own = score_tokens(&pictures);
         prop_assert!((own.rouge_l - 1.0).abs() <= 1e-12, "ROUGE-L {}", own.rouge_l);
-        prop_assert!((exact_share(&pictures) - 1.0).abs() <= 0.0);
         // With one reference each nothing scores higher than the reference itself.
         for picture in &mut pictures {
             picture.references.truncate(1);

@@ -12,7 +12,7 @@ use crate::data::vocabulary::START;
 use crate::data::{Split, Vocabulary, choose};
 use crate::decode::{self, Method};
 use crate::device::StepState;
-use crate::eval::{Pair, exact_share, score_tokens, tokenize_pairs};
+use crate::eval::{Pair, agreement, score_tokens, tokenize_pairs};
 use crate::models::captioner::{Purpose, Session};
 
 /// Pictures in one pass of an evaluation.
@@ -32,6 +32,8 @@ pub struct Report {
     pub nats_none: f64,
     /// Captions that equal one of the references, word for word.
     pub exact: f64,
+    /// Captions that equal one when at most one word is changed, added or left out.
+    pub within_one_word: f64,
     #[serde(rename = "BLEU-4")]
     pub bleu4: f64,
     #[serde(rename = "ROUGE-L")]
@@ -114,7 +116,8 @@ pub fn evaluate(
         .collect();
     let tokens = tokenize_pairs(&pairs);
     let scores = score_tokens(&tokens);
-    report.exact = exact_share(&tokens);
+    let agreement = agreement(&pairs)?;
+    (report.exact, report.within_one_word) = (agreement.exact, agreement.within_one_word);
     report.bleu4 = scores.bleu[3];
     report.rouge_l = scores.rouge_l;
     report.cider_d = scores.cider_d;

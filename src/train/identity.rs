@@ -86,8 +86,8 @@ impl Identity {
         let place = data.folder().display();
         if other.tokenizer != self.tokenizer {
             return Err(Error::failed(format!(
-                "{place}: was made with another tokenizer ({}) than the run ({}); prepare it with the run's \
-                 tokenizer.json",
+                "{place}: was made with another tokenizer ({}) than the run ({}); prepare it again \
+                 with --tokenizer-file and the run's {TOKENIZER}",
                 other.tokenizer, self.tokenizer
             )));
         }

@@ -37,8 +37,17 @@ struct Step {
 impl Metrics {
     /// Opens the run's file to go on after `step` (0: from the beginning). Lines of later steps, and what a kill left
     /// of a line, are dropped first, at once or not at all.
+    ///
+    /// # Errors
+    /// If a folder has its name, or it cannot be read and written.
     pub fn open(files: &dyn Files, run: &Path, step: u64) -> Result<Self> {
         let path = run.join(METRICS);
+        if path.is_dir() {
+            return Err(Error::failed(format!(
+                "{}: is a folder, where the file of metrics belongs; move it away and try again",
+                path.display()
+            )));
+        }
         let old = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

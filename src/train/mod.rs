@@ -14,5 +14,8 @@ pub mod record;
 pub mod run;
 pub mod run_folder;
 pub mod signals;
+mod state;
+mod step;
 pub mod tensor_file;
 pub mod tensorboard;
+mod trainer;

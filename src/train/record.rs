@@ -137,6 +137,7 @@ fn write_events(events: &mut Events, step: u64, line: &Line) -> Result<()> {
             ("nats_other", report.nats_other),
             ("nats_none", report.nats_none),
             ("exact", report.exact),
+            ("within_one_word", report.within_one_word),
             ("BLEU-4", report.bleu4),
             ("ROUGE-L", report.rouge_l),
             ("CIDEr-D", report.cider_d),

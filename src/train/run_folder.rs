@@ -42,12 +42,14 @@ impl RunFolder {
     pub fn create(files: &dyn Files, path: &Path, config: &Config) -> Result<Self> {
         let place = path.display();
         if path.exists() && !path.is_dir() {
-            return Err(Error::usage(format!(
+            return Err(Error::failed(format!(
                 "{place}: is a file; a run needs a folder: take another --out"
             )));
         }
         if path.join(CONFIG).exists() {
-            return Err(Error::usage(format!("{place}: already holds a run; use --resume or another --out")));
+            return Err(Error::failed(format!(
+                "{place}: already holds a run; use --resume or another --out"
+            )));
         }
         files::create_dirs(files, path)?;
         let lock = lock(path)?;
@@ -56,7 +58,7 @@ impl RunFolder {
             // Our own lock, and what a kill right here left of config.toml.
             if !name.to_string_lossy().starts_with('.') {
                 let name = name.to_string_lossy().into_owned();
-                return Err(Error::usage(format!(
+                return Err(Error::failed(format!(
                     "{place}: holds {name} but no run; take a new or an empty folder as --out"
                 )));
             }
@@ -94,10 +96,16 @@ impl RunFolder {
     pub fn stored_config(path: &Path) -> Result<Config> {
         let file = path.join(CONFIG);
         if !path.exists() {
-            return Err(Error::usage(format!("{}: no such run folder", path.display())));
+            return Err(Error::failed(format!(
+                "{}: no such run folder; `evoke train` makes one with --out",
+                path.display()
+            )));
         }
         if !file.exists() {
-            return Err(Error::usage(format!("{}: holds no run (there is no {CONFIG})", path.display())));
+            return Err(Error::failed(format!(
+                "{}: holds no run (there is no {CONFIG}); give a folder that `evoke train` made with --out",
+                path.display()
+            )));
         }
         Config::load(Some(&file), &[])
     }

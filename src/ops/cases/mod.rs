@@ -7,6 +7,7 @@
 pub mod check;
 pub mod random;
 pub mod reference;
+pub mod table;
 
 use std::fmt;
 
@@ -134,19 +135,79 @@ impl Case {
     }
 }
 
+/// The ops of one folder: what they are called, what they compute, and their cases.
+pub struct Entry {
+    /// Name as in [`Case::op`], and meaning in one line of the README's table.
+    pub ops: &'static [(&'static str, &'static str)],
+    /// Makes the cases of these ops, and of no others.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// Every op there is, in the order of the table. Nothing else lists them.
+pub static REGISTRY: &[Entry] = &[
+    Entry {
+        ops: &[
+            ("attention", "softmax(q k^T / sqrt(d)) v over the pairs that a pattern shows, with dropout"),
+            ("attention weights", "the softmax alone, for pictures of what the model looks at"),
+        ],
+        cases: super::attention::cases::cases,
+    },
+    Entry {
+        ops: &[(
+            "cached attention",
+            "one word's attention to the words of its own hypothesis, while decoding",
+        )],
+        cases: super::cached_attention::cases::cases,
+    },
+    Entry {
+        ops: &[("windows", "the 3x3 windows of a convolution with stride 2, as rows for a linear layer")],
+        cases: super::convolution::cases::cases,
+    },
+    Entry {
+        ops: &[(
+            "cross-entropy",
+            "softmax, label smoothing, loss and its gradient in one pass over the logits",
+        )],
+        cases: super::cross_entropy::cases::cases,
+    },
+    Entry {
+        ops: &[("add", "the sum of two tensors: where contributions to one gradient meet")],
+        cases: super::elementwise::cases,
+    },
+    Entry {
+        ops: &[("embedding", "a word's row of a table, scaled, plus its position's row, with dropout")],
+        cases: super::embedding::cases::cases,
+    },
+    Entry {
+        ops: &[
+            ("linear", "x W^T + b"),
+            ("linear gelu", "gelu(x W^T + b)"),
+            ("linear relu", "relu(x W^T + b)"),
+        ],
+        cases: super::linear::cases::cases,
+    },
+    Entry {
+        ops: &[
+            ("norm", "layer normalisation, scaled and shifted"),
+            ("residual norm", "x + dropout(branch), and the layer normalisation of that sum"),
+        ],
+        cases: super::norm::cases::cases,
+    },
+    Entry {
+        ops: &[
+            ("gradient norm", "the norm of the whole gradient, and the factor that clips it"),
+            ("adamw", "clip, finite check, AdamW and the moving average, on every parameter at once"),
+        ],
+        cases: super::optimizer::cases::cases,
+    },
+    Entry { ops: &[("patches", "u8 pixels to rows of patches in [-1, 1]")], cases: super::patches::cases },
+    Entry {
+        ops: &[("positions", "a row of positions added to each token, with dropout")],
+        cases: super::positions::cases,
+    },
+];
+
 /// Every case of every op. Those without a reference are timed only.
 pub fn all() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.extend(super::attention::cases::cases());
-    cases.extend(super::cached_attention::cases::cases());
-    cases.extend(super::convolution::cases::cases());
-    cases.extend(super::cross_entropy::cases::cases());
-    cases.extend(super::elementwise::cases());
-    cases.extend(super::embedding::cases::cases());
-    cases.extend(super::linear::cases::cases());
-    cases.extend(super::norm::cases::cases());
-    cases.extend(super::optimizer::cases::cases());
-    cases.extend(super::patches::cases());
-    cases.extend(super::positions::cases());
-    cases
+    REGISTRY.iter().flat_map(|entry| (entry.cases)()).collect()
 }
