@@ -8,7 +8,7 @@ use evoke::ops::cases::{all, check::check};
 fn every_case_agrees_with_double_precision() {
     let mut failed = Vec::new();
     let mut checked = 0;
-    for case in all().iter().filter(|case| case.reference.is_some()) {
+    for case in all().iter().filter(|case| case.reference.is_some() && case.storage(Device::Cpu).is_some()) {
         let outcome = check(case, Device::Cpu, 1).unwrap();
         checked += 1;
         if !outcome.ok {

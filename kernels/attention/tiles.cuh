@@ -66,9 +66,10 @@ template <class T, int HEAD, int ROWS> struct Stages {
 EVOKE_DEVICE int own_row(int half) { return lane() / 4 + 8 * half; }
 EVOKE_DEVICE int own_column() { return lane() % 4 * 2; }
 
-// c = rows (row0 ..) of `left` times the transposed rows of `right`: 16 x (8 * BLOCKS).
+// c = rows (row0 ..) of `left` times the transposed rows (right0 ..) of `right`: 16 x (8 * BLOCKS).
 template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
-EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right) {
+EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
+                               int right0 = 0) {
     EVOKE_UNROLL
     for (int n = 0; n < BLOCKS; ++n)
         EVOKE_UNROLL
@@ -80,17 +81,17 @@ EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, 
         EVOKE_UNROLL
         for (int n = 0; n < BLOCKS; n += 2) {
             uint32_t b[2][2];
-            right.transposed(b, n * 8, step);
+            right.transposed(b, right0 + n * 8, step);
             mma_16x8x16<T>(c[n], a, b[0]);
             mma_16x8x16<T>(c[n + 1], a, b[1]);
         }
     }
 }
 
-// sum += weights (16 x 8 * BLOCKS, as a product left them) times the rows of `right`: 16 x HEAD.
+// sum += weights (16 x 8 * BLOCKS, as a product left them) times the rows (right0 ..) of `right`: 16 x HEAD.
 template <class T, int HEAD, int RIGHT, int BLOCKS>
 EVOKE_DEVICE void weighted_rows(float (&sum)[HEAD / 8][4], const float (&weights)[BLOCKS][4],
-                                Tile<T, HEAD, RIGHT> right) {
+                                Tile<T, HEAD, RIGHT> right, int right0 = 0) {
     EVOKE_UNROLL
     for (int k = 0; k < BLOCKS; k += 2) {
         const uint32_t a[4] = {pack<T>(weights[k][0], weights[k][1]), pack<T>(weights[k][2], weights[k][3]),
@@ -99,7 +100,7 @@ EVOKE_DEVICE void weighted_rows(float (&sum)[HEAD / 8][4], const float (&weights
         EVOKE_UNROLL
         for (int step = 0; step < HEAD / 16; ++step) {
             uint32_t b[2][2];
-            right.plain(b, k * 8, step);
+            right.plain(b, right0 + k * 8, step);
             mma_16x8x16<T>(sum[2 * step], a, b[0]);
             mma_16x8x16<T>(sum[2 * step + 1], a, b[1]);
         }
@@ -129,6 +130,20 @@ EVOKE_DEVICE void add_rows(float (&sum)[HEAD / 8][4], Tile<T, HEAD, ROWS> tile, 
             sum[n][2 * half] += factor * to_float(pair.at[0]);
             sum[n][2 * half + 1] += factor * to_float(pair.at[1]);
         }
+}
+
+// Copies 16 rows of global memory to a warp's rows of a tile, 16 bytes at a time; rows whose number is negative become
+// zeros. The lanes must synchronise before they read them.
+template <class T, int HEAD, int ROWS, class Row>
+EVOKE_DEVICE void fetch_rows(Tile<T, HEAD, ROWS> tile, Global<const T> from, int stride, int row0, Row row) {
+    EVOKE_ROLLED
+    for (int i = 0; i < FRAGMENT_ROWS * tile.CHUNKS / WARP; ++i) {
+        const int index = i * WARP + lane(), r = row0 + index / tile.CHUNKS, chunk = index % tile.CHUNKS;
+        const int source = row(r);
+        Vec<T, CHUNK> values{};
+        if (source >= 0) values = from.template load_vec<CHUNK>(size_t(source) * stride + chunk * CHUNK);
+        tile.at.template store_vec<CHUNK>(tile.place(r, chunk), values);
+    }
 }
 
 // Copies a warp's 16 rows of a tile to global memory, 16 bytes at a time; rows whose number is negative are left out.

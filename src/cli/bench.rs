@@ -83,8 +83,10 @@ impl Args {
         }
         if steps.is_empty() || !names.is_empty() {
             let wanted = |case: &Case| names.is_empty() || names.iter().any(|n| case.op.contains(n.as_str()));
-            let timed: Vec<Case> =
-                cases::all().into_iter().filter(|c| c.reference.is_none() && wanted(c)).collect();
+            let timed: Vec<Case> = cases::all()
+                .into_iter()
+                .filter(|c| c.reference.is_none() && c.storage(device).is_some() && wanted(c))
+                .collect();
             if timed.is_empty() {
                 return Err(Error::usage(format!("no op to time is called {:?}", self.names.join(" "))));
             }

@@ -32,7 +32,10 @@ impl Args {
         let device = Device::parse(&self.device)?;
         let mut report = Report { device: device.name(), passed: 0, failed: 0, cases: Vec::new() };
         let wanted = |op: &str| self.only.as_deref().is_none_or(|only| op.contains(only));
-        for case in cases::all().iter().filter(|c| c.reference.is_some() && wanted(c.op)) {
+        for case in cases::all()
+            .iter()
+            .filter(|c| c.reference.is_some() && c.storage(device).is_some() && wanted(c.op))
+        {
             let outcome = check::check(case, device, 1)?;
             *if outcome.ok { &mut report.passed } else { &mut report.failed } += 1;
             report.cases.push(outcome);

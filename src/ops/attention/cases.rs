@@ -2,6 +2,7 @@
 
 use super::pattern::Pattern;
 use super::{Heads, attention, weights};
+use crate::graph::DType;
 use crate::ops::cases::reference::softmax;
 use crate::ops::cases::{Case, Gradient, Input, check};
 use crate::ops::{Dropout, dropout, philox};
@@ -30,15 +31,33 @@ const PATTERNS: [(&str, Pattern); 9] = [
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, pattern) in PATTERNS {
-        for (queries, keys, head_dim) in [(1, 1, 8), (17, 17, 20), (65, 65, 32)] {
+        for (queries, keys, head_dim) in [(1, 1, 8), (17, 17, 20)] {
+            cases.push(checked(name, pattern, (2, 2, queries, keys), head_dim, 0.0).on_cpu());
+        }
+        for (queries, keys, head_dim) in [(1, 1, 32), (17, 17, 64), (65, 65, 32), (70, 133, 64)] {
             cases.push(checked(name, pattern, (2, 2, queries, keys), head_dim, 0.0));
         }
     }
     for (queries, keys) in [(7, 19), (20, 196), (1, 64)] {
-        cases.push(checked("full", Pattern::full(), (2, 3, queries, keys), 16, 0.0));
+        cases.push(checked("full", Pattern::full(), (2, 3, queries, keys), 16, 0.0).on_cpu());
+        cases.push(checked("full", Pattern::full(), (1, 3, queries, keys), 32, 0.0));
     }
-    cases.push(checked("full", Pattern::full(), (2, 2, 33, 47), 16, 0.25));
-    cases.push(checked("causal", Pattern::causal(), (2, 2, 20, 20), 16, 0.25));
+    for rate in [0.25, 0.5] {
+        cases.push(checked("full", Pattern::full(), (2, 2, 33, 47), 16, rate).on_cpu());
+        cases.push(checked("full", Pattern::full(), (2, 2, 33, 47), 32, rate));
+        cases.push(checked("causal", Pattern::causal(), (2, 2, 20, 20), 64, rate));
+        cases.push(checked("dilated 4,0 by 3", Pattern::dilated(4, 0, 3), (1, 2, 70, 70), 32, rate));
+        cases.push(checked("fixed 20", Pattern::fixed(20, 17, 3), (1, 2, 70, 70), 32, rate));
+        cases.push(checked("strided 9", Pattern::strided(9), (1, 2, 70, 70), 32, rate));
+    }
+    for head_dim in [96, 128] {
+        cases.push(checked("causal", Pattern::causal(), (1, 2, 67, 67), head_dim, 0.0));
+        cases.push(checked("full", Pattern::full(), (1, 1, 40, 130), head_dim, 0.1));
+    }
+    for head_dim in [32, 64, 96, 128] {
+        let banded = checked("band 40,3", Pattern::banded(40, 3), (1, 2, 70, 70), head_dim, 0.0);
+        cases.push(banded.stored_as(DType::F16));
+    }
     cases.push(looked_at());
     let timed = [
         ("full", Pattern::full(), (16, 8, 196, 196), 32),
@@ -140,7 +159,7 @@ fn kept(rate: f32, element: usize) -> f64 {
 
 fn looked_at() -> Case {
     let heads = Heads { batch: 2, heads: 3, queries: 5, keys: 9 };
-    let setting = Setting { heads, head_dim: 8, pattern: Pattern::full(), rate: 0.0 };
+    let setting = Setting { heads, head_dim: 32, pattern: Pattern::full(), rate: 0.0 };
     let width = heads.heads * setting.head_dim;
     let inputs = vec![
         Input::activation(&[heads.batch * heads.queries, width], 1.0),

@@ -13,12 +13,14 @@ mod cpu_block;
 mod cpu_decode;
 mod cpu_forward;
 mod cpu_tile;
+mod cuda;
 mod launch_cpu;
 pub mod pattern;
 
 use self::pattern::Pattern;
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -47,6 +49,7 @@ pub fn attention(
     let head_dim = check(graph, q, k, heads)?;
     check(graph, q, v, heads)?;
     pattern.check()?;
+    cuda::check(graph, head_dim, heads.heads, &[pattern])?;
     let op = Attention { heads, head_dim, pattern, dropout };
     let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * head_dim]);
     let log_sum_exp = graph.activation_f32("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
@@ -60,6 +63,7 @@ pub fn attention(
 /// If the shapes do not fit.
 pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, pattern: Pattern) -> Result<Id> {
     let head_dim = check(graph, q, k, heads)?;
+    cuda::check(graph, head_dim, heads.heads, &[pattern])?;
     let out =
         graph.activation_f32("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
     graph.push(Weights(Attention { heads, head_dim, pattern, dropout: None }), &[q, k], &[out]);
@@ -131,6 +135,10 @@ impl Op for Attention {
     fn cpu(&self, args: &Args) {
         launch_cpu::forward(self, args);
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::forward(self, launch)
+    }
 }
 
 /// Inputs q, k, v, out, dout, log-sum-exp; outputs dq, dk, dv.
@@ -148,6 +156,14 @@ impl Op for AttentionBackward {
 
     fn cpu(&self, args: &Args) {
         launch_cpu::backward(&self.0, args);
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::backward_workspace(&self.0)
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::backward(&self.0, launch)
     }
 }
 
@@ -170,5 +186,9 @@ impl Op for Weights {
 
     fn cpu(&self, args: &Args) {
         launch_cpu::weights(&self.0, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::weights(&self.0, launch)
     }
 }

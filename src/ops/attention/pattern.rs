@@ -14,6 +14,7 @@
 //! Everything here is `const` arithmetic on integers, constant time but for [`Pattern::visible_pairs`] (one step a
 //! query) and [`Class::queries_seeing`] (a binary search); `kernels/attention/pattern.cuh` mirrors it.
 
+use super::cuda::CudaPattern;
 use crate::{Error, Result};
 
 /// A window side without limit.
@@ -158,7 +159,51 @@ impl Pattern {
         min(self.query_stride(term), queries)
     }
 
-    const fn query_stride(self, term: usize) -> usize {
+    /// As the kernels take it (`kernels/attention/pattern.cuh`).
+    ///
+    /// # Errors
+    /// If a number is too large for them.
+    pub(super) fn cuda(self) -> Result<CudaPattern> {
+        let number = |x: u32| -> Result<i32> {
+            match x {
+                ALL => Ok(CUDA_UNLIMITED),
+                x if x < CUDA_UNLIMITED as u32 => Ok(x as i32),
+                x => {
+                    Err(Error::usage(format!("attention: {x} is too large; the kernels take less than 2^30")))
+                }
+            }
+        };
+        let (kind, [a, b, c]) = match self.kind {
+            Kind::Band { left, right, dilation } => (0, [left, right, dilation]),
+            Kind::Strided { stride } => (1, [stride, 0, 0]),
+            Kind::Block { length } => (2, [length, 0, 0]),
+            Kind::Summary { length, first, count } => (3, [length, first, count]),
+            Kind::Fixed { length, first, count } => (4, [length, first, count]),
+        };
+        Ok(CudaPattern { kind, a: number(a)?, b: number(b)?, c: number(c)?, prefix: number(self.prefix)? })
+    }
+
+    /// Whether its terms split the queries into different classes, so that one kernel cannot go through both.
+    pub(super) const fn groups_apart(self) -> bool {
+        matches!(self.kind, Kind::Strided { .. })
+    }
+
+    /// Whether every key belongs to a class of the first term or to the prefix.
+    pub(super) const fn covers_all_keys(self) -> bool {
+        !matches!(self.kind, Kind::Summary { .. })
+    }
+
+    /// The most keys that a class of a term has.
+    pub(super) const fn most_keys(self, term: usize, keys: usize) -> usize {
+        match self.kind {
+            Kind::Summary { length, count, .. } => keys.div_ceil(length as usize) * count as usize,
+            Kind::Fixed { length, count, .. } if term == 1 => keys.div_ceil(length as usize) * count as usize,
+            _ => keys.div_ceil(self.query_stride(term)),
+        }
+    }
+
+    /// Number of classes of a term, those without a query included.
+    pub(super) const fn query_stride(self, term: usize) -> usize {
         match self.kind {
             Kind::Band { dilation, .. } => dilation as usize,
             Kind::Strided { stride } if term == 1 => stride as usize,
@@ -383,6 +428,9 @@ enum Rule {
     /// Every key of the class in the blocks before the step's.
     BlocksBefore { length: i64 },
 }
+
+/// The same for the kernels, `UNLIMITED` there.
+const CUDA_UNLIMITED: i32 = 1 << 30;
 
 /// Far beyond any sequence, and far from overflow.
 const UNLIMITED: i64 = 1 << 60;

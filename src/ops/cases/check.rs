@@ -77,7 +77,9 @@ impl Prepared {
     /// # Errors
     /// If the op refuses its shapes.
     pub fn new(case: &Case, device: Device) -> Result<Prepared> {
-        let storage = device.storage();
+        let storage = case
+            .storage(device)
+            .ok_or_else(|| Error::failed(format!("{case:?} does not run on {}", device.name())))?;
         let mut graph = Graph::storing(storage);
         let (mut ids, mut inputs, mut weights) = (Vec::new(), Vec::new(), 0);
         for (number, input) in case.inputs.iter().enumerate() {

@@ -12,7 +12,8 @@ pub mod table;
 use std::fmt;
 
 use crate::Result;
-use crate::graph::{Graph, Id};
+use crate::device::Device;
+use crate::graph::{DType, Graph, Id};
 
 /// Values of one input.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +96,18 @@ pub struct Case {
     pub trace: Trace,
     /// The same in f64: inputs and outputs flattened. `None` for shapes that are only timed.
     pub reference: Option<Reference>,
+    /// Where it runs.
+    on: On,
+}
+
+/// Which devices a case is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    All,
+    /// There is no kernel for its sizes, and an error that says so.
+    Cpu,
+    /// Devices with kernels, storing activations as this.
+    Kernels(DType),
 }
 
 impl fmt::Debug for Case {
@@ -117,6 +130,7 @@ impl Case {
             gradient: Gradient::Seeded,
             trace: Box::new(trace),
             reference: None,
+            on: On::All,
         }
     }
 
@@ -127,6 +141,28 @@ impl Case {
     ) -> Case {
         self.reference = Some(Box::new(reference));
         self
+    }
+
+    /// For the CPU alone: no kernel takes these sizes.
+    pub fn on_cpu(mut self) -> Case {
+        self.on = On::Cpu;
+        self
+    }
+
+    /// For devices with kernels alone, storing activations as `storage`.
+    pub fn stored_as(mut self, storage: DType) -> Case {
+        self.on = On::Kernels(storage);
+        self
+    }
+
+    /// What activations are stored as on `device`; `None` where the case does not run there.
+    pub fn storage(&self, device: Device) -> Option<DType> {
+        let kernels = device.storage() != DType::F32;
+        match self.on {
+            On::All => Some(device.storage()),
+            On::Cpu => (!kernels).then_some(DType::F32),
+            On::Kernels(storage) => kernels.then_some(storage),
+        }
     }
 
     pub fn gradient(mut self, gradient: Gradient) -> Case {
