@@ -52,6 +52,7 @@ EVOKE_DEVICE void attention_queries(Global<T> dq, Global<const T> q, Global<cons
     const auto query_row = [&](int r) { return t0 + r < t1 ? grouping.query(t0 + r) : -1; };
     queries.load(q, sizes.q_stride, query_row);
     douts.load(dout, sizes.dout_stride, query_row);
+    copy_async_commit();
 
     const int row0 = warp() * FRAGMENT_ROWS;
     const bool works = t0 + row0 < t1;

@@ -95,6 +95,7 @@ EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Gl
     log_sum_exp = log_sum_exp + (ptrdiff_t(batch) * sizes.heads + head) * sizes.queries;
     const auto query_row = [&](int r) { return t0 + r < t1 ? grouping.query(t0 + r) : -1; };
     queries.load(q, sizes.q_stride, query_row);
+    copy_async_commit();
 
     const int row0 = warp() * FRAGMENT_ROWS;
     // A warp whose queries all lie behind the end only helps to copy.
