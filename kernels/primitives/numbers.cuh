@@ -36,6 +36,7 @@ inline float min(float a, float b) { return ::fminf(a, b); }
 inline float abs(float x) { return ::fabsf(x); }
 inline bool is_finite(float x) { return std::isfinite(x); }
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
+inline float float_of_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
 #else
 
@@ -66,6 +67,7 @@ EVOKE_DEVICE float min(float a, float b) { return ::fminf(a, b); }
 EVOKE_DEVICE float abs(float x) { return ::fabsf(x); }
 EVOKE_DEVICE bool is_finite(float x) { return ::isfinite(x); }
 EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+EVOKE_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 
 #endif
 

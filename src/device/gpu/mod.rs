@@ -57,6 +57,11 @@ impl<'a> Launcher<'a> {
         Launcher { program, node, storage, backend, state }
     }
 
+    /// What activations and the copy of the weights are stored as.
+    pub fn storage(&self) -> DType {
+        self.storage
+    }
+
     pub fn inputs(&self) -> usize {
         self.node.inputs.len()
     }

@@ -5,19 +5,25 @@ use crate::ops::cases::reference::softmax;
 use crate::ops::cases::{Case, Gradient, Input, random};
 
 pub fn cases() -> Vec<Case> {
-    [(1, 1, 1, 4, 0), (3, 2, 5, 6, 2), (6, 3, 16, 20, 15)]
-        .map(|(rows, heads, head_dim, most, position)| case(rows, heads, head_dim, most, position))
-        .into()
+    let sizes = [
+        (1, 1, 1, 4, 0),
+        (3, 2, 5, 6, 2),
+        (6, 3, 16, 20, 15),
+        (2, 2, 24, 9, 8),
+        (5, 1, 64, 40, 32),
+        (3, 2, 128, 5, 4),
+    ];
+    sizes.map(|(rows, heads, head_dim, most, position)| case(rows, heads, head_dim, most, position)).into()
 }
 
 fn case(rows: usize, heads: usize, head_dim: usize, most: usize, position: usize) -> Case {
     let width = heads * head_dim;
     let inputs = vec![
-        Input::fixed(&[rows, 3 * width], random::normal(1, rows * 3 * width, 1.0)),
+        Input::activation(&[rows, 3 * width], 1.0),
         // Hypotheses that branched: their earlier words lie in other rows.
         Input::tokens(&[rows, most], random::tokens(2, rows * most, rows as u32)),
         Input::tokens(&[1], vec![position as u32]),
-        Input::fixed(&[rows * most, 2 * width], random::normal(3, rows * most * 2 * width, 1.0)),
+        Input::activation(&[rows * most, 2 * width], 1.0),
     ];
     let name = format!("{rows} hypotheses, {heads} heads of {head_dim}, word {position} of {most}");
     Case::new("cached attention", name, inputs, move |g, x| {

@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -62,5 +64,9 @@ impl Op for CachedAttention {
 
     fn cpu(&self, args: &Args) {
         cpu::run(self, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(self, launch)
     }
 }

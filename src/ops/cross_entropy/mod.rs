@@ -10,9 +10,11 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -81,5 +83,13 @@ impl Op for CrossEntropy {
 
     fn cpu(&self, args: &Args) {
         cpu::run(self, args);
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        self.rows * size_of::<f32>()
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(self, launch)
     }
 }

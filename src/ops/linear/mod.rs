@@ -5,10 +5,12 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Op};
 use crate::config::Activation;
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -106,6 +108,10 @@ impl Op for Linear {
     fn cpu(&self, args: &Args) {
         cpu::forward(self, args);
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::forward(self, launch)
+    }
 }
 
 /// dz = dy * activation'(z); dW += dz^T x; db += sum of dz over rows; dx = dz W.
@@ -126,6 +132,10 @@ impl Op for LinearBackward {
         if self.db { cpu::partials(&self.forward) * size_of::<f32>() } else { 0 }
     }
 
+    fn cuda_workspace(&self) -> usize {
+        if self.db { cuda::partials(&self.forward) * size_of::<f32>() } else { 0 }
+    }
+
     fn cost(&self) -> Cost {
         let f = &self.forward;
         let (rows, inputs, outputs) = (f.rows as f64, f.inputs as f64, f.outputs as f64);
@@ -138,5 +148,9 @@ impl Op for LinearBackward {
 
     fn cpu(&self, args: &Args) {
         cpu::backward(self, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::backward(self, launch)
     }
 }

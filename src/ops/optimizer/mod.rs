@@ -6,9 +6,12 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Op};
+use crate::Result;
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{DType, Graph, Id, Role, State};
 
 /// A range of parameters that share their settings.
@@ -74,6 +77,14 @@ impl Op for GradientNorm {
     fn cpu(&self, args: &Args) {
         cpu::gradient_norm(self, args);
     }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::norm_pieces(self.len) * size_of::<f32>()
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::gradient_norm(self, launch)
+    }
 }
 
 #[derive(Debug)]
@@ -95,5 +106,13 @@ impl Op for Update {
 
     fn cpu(&self, args: &Args) {
         cpu::update(self, args);
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::table_bytes()
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::update(self, launch)
     }
 }
