@@ -4,7 +4,7 @@
 mod library;
 mod products;
 
-pub use library::{Fault, kernels, launch};
+pub use library::{Fault, Given, kernels, launch};
 
 use std::ops::Range;
 
