@@ -1,14 +1,18 @@
 // What a linear layer does around its matrix products: bias and activation, and their gradients.
 //
-// forward   z = product + b; y = z, max(z, 0) or z cdf(z), the exact GELU; GELU keeps z for its gradient
+// bias      y = b in every row, to which the product is then added
+// forward   y = max(z, 0) over z, or y = z cdf(z), the exact GELU, beside z, which its gradient needs
 // backward  dz = dy activation'(z), read off z (GELU) or y (ReLU); db += the column sums of dz
 //
-// At bf16 an element costs 4 bytes forward (6 with GELU, which stores z) and 6 backward (2 for the bias alone), for at
-// most some 40 FLOPs: bound by memory. Storage is rounded once, after f32 arithmetic on what the product stored.
+// At bf16 an element costs 2 bytes for the bias, 4 forward and 6 backward (2 for the bias alone), for at most some 40
+// FLOPs: bound by memory. Arithmetic is f32. The bias comes before the product, so that z is rounded to storage once:
+// a product stored first would be rounded twice, and one ReLU in some 3000 would then be on the other side of 0.
+// What it costs is the rounding of b itself, 2^-9 of it, and that the product reads y (2 bytes, as adding b later does).
 //
 // A warp stands on one row, each lane on 16 bytes of it where rows are multiples of that, else on one element. Column
 // sums go over pieces of ROWS rows (a thread's rows in order, then the warps in order), and the pieces' partial sums
-// in order too: fixed by the shape, so they repeat bit for bit. They are summed from dz before it is rounded.
+// by SUM_WARPS warps in turn, which meet in order: fixed by the shape, so they repeat bit for bit. They are summed from
+// dz before it is rounded.
 #include "primitives/memory.cuh"
 #include "primitives/numbers.cuh"
 #include "primitives/warp.cuh"
@@ -41,42 +45,47 @@ EVOKE_DEVICE float gelu_derivative(float x) {
     return bounded * INVERSE_SQRT_TWO_PI * exp(-0.5f * bounded * bounded) + normal_cdf(x);
 }
 
-template <Activation A, int N, class T>
-EVOKE_DEVICE void forward_piece(Global<T> y, Global<T> argument, Global<const float> bias, int rows, int width) {
+template <int N, class T>
+EVOKE_DEVICE void bias_piece(Global<T> y, Global<const float> bias, int rows, int width) {
     const int column = (block_y() * WARP + lane()) * N, first = block_x() * FORWARD_ROWS + warp();
     if (column >= width) return;
-    // GELU's product lies where its argument is to be.
-    const Global<T> product = A == Activation::Gelu ? argument : y;
+    Vec<T, N> values;
+    EVOKE_UNROLL
+    for (int j = 0; j < N; ++j) values.at[j] = from_float<T>(bias.load(column + j));
+    EVOKE_UNROLL
+    for (int i = 0; i < BATCH; ++i) {
+        const int row = first + i * WARPS;
+        if (row < rows) y.template store_vec<N>(size_t(row) * width + column, values);
+    }
+}
+
+// ReLU's argument lies where its result is to be: `from` is null.
+template <Activation A, int N, class T>
+EVOKE_DEVICE void forward_piece(Global<T> y, Global<const T> from, int rows, int width) {
+    const int column = (block_y() * WARP + lane()) * N, first = block_x() * FORWARD_ROWS + warp();
+    if (column >= width) return;
     Vec<T, N> loaded[BATCH];
     EVOKE_UNROLL
     for (int i = 0; i < BATCH; ++i) {
         const int row = first + i * WARPS;
-        if (row < rows) loaded[i] = product.template load_vec<N>(size_t(row) * width + column);
+        const size_t place = size_t(row) * width + column;
+        if (row >= rows) continue;
+        if constexpr (A == Activation::Gelu) loaded[i] = from.template load_vec<N>(place);
+        else loaded[i] = y.template load_vec<N>(place);
     }
-    float shift[N];
-    EVOKE_UNROLL
-    for (int j = 0; j < N; ++j) shift[j] = bias ? bias.load(column + j) : 0.0f;
     EVOKE_UNROLL
     for (int i = 0; i < BATCH; ++i) {
         const int row = first + i * WARPS;
         if (row >= rows) continue;
-        Vec<T, N> result, kept;
+        Vec<T, N> result;
         EVOKE_UNROLL
         for (int j = 0; j < N; ++j) {
-            const float z = to_float(loaded[i].at[j]) + shift[j];
-            if constexpr (A == Activation::Gelu) {
-                kept.at[j] = from_float<T>(z);
-                result.at[j] = from_float<T>(gelu(z));
-            } else if constexpr (A == Activation::Relu) {
-                // Not `max`, which would make a NaN 0.
-                result.at[j] = from_float<T>(z < 0.0f ? 0.0f : z);
-            } else {
-                result.at[j] = from_float<T>(z);
-            }
+            const float z = to_float(loaded[i].at[j]);
+            if constexpr (A == Activation::Gelu) result.at[j] = from_float<T>(gelu(z));
+            // Not `max`, which would make a NaN 0.
+            else result.at[j] = from_float<T>(z < 0.0f ? 0.0f : z);
         }
-        const size_t place = size_t(row) * width + column;
-        if constexpr (A == Activation::Gelu) argument.template store_vec<N>(place, kept);
-        y.template store_vec<N>(place, result);
+        y.template store_vec<N>(size_t(row) * width + column, result);
     }
 }
 
@@ -130,9 +139,9 @@ EVOKE_DEVICE void backward_piece(Global<T> dz, Global<float> partial, Global<con
 }
 
 template <Activation A, class T>
-EVOKE_DEVICE void forward(Global<T> y, Global<T> argument, Global<const float> bias, int rows, int width) {
-    if (width % WIDE<T> == 0) forward_piece<A, WIDE<T>>(y, argument, bias, rows, width);
-    else forward_piece<A, 1>(y, argument, bias, rows, width);
+EVOKE_DEVICE void forward(Global<T> y, Global<const T> from, int rows, int width) {
+    if (width % WIDE<T> == 0) forward_piece<A, WIDE<T>>(y, from, rows, width);
+    else forward_piece<A, 1>(y, from, rows, width);
 }
 
 template <Activation A, class T>
@@ -147,19 +156,18 @@ EVOKE_DEVICE void backward(Global<T> dz, Global<float> partial, Global<const T> 
 
 using namespace evoke;
 
-// All: a grid of (pieces of rows, pieces of columns). y holds the product, and the bias may be absent.
+// All but the last: a grid of (pieces of rows, pieces of columns).
 EVOKE_KERNEL(linear_bias_bf16, THREADS, 0, Global<bf16> y, Global<const float> bias, int rows, int width) {
-    forward<Activation::None>(y, Global<bf16>{}, bias, rows, width);
+    if (width % WIDE<bf16> == 0) bias_piece<WIDE<bf16>>(y, bias, rows, width);
+    else bias_piece<1>(y, bias, rows, width);
 }
 
-EVOKE_KERNEL(linear_bias_relu_bf16, THREADS, 0, Global<bf16> y, Global<const float> bias, int rows, int width) {
-    forward<Activation::Relu>(y, Global<bf16>{}, bias, rows, width);
+EVOKE_KERNEL(linear_relu_bf16, THREADS, 0, Global<bf16> y, int rows, int width) {
+    forward<Activation::Relu>(y, Global<const bf16>{}, rows, width);
 }
 
-// `argument` holds the product.
-EVOKE_KERNEL(linear_bias_gelu_bf16, THREADS, 0, Global<bf16> y, Global<bf16> argument, Global<const float> bias, int rows,
-             int width) {
-    forward<Activation::Gelu>(y, argument, bias, rows, width);
+EVOKE_KERNEL(linear_gelu_bf16, THREADS, 0, Global<bf16> y, Global<const bf16> argument, int rows, int width) {
+    forward<Activation::Gelu>(y, argument, rows, width);
 }
 
 EVOKE_KERNEL(linear_gradient_bf16, THREADS, 0, Global<float> partial, Global<const bf16> dy, int rows, int width) {

@@ -26,26 +26,27 @@ pub(super) fn partials(op: &Linear) -> usize {
 
 pub(super) fn forward(op: &Linear, launch: &mut Launcher) -> Result<()> {
     let Linear { rows, outputs, activation, .. } = *op;
+    let (tall, wide) = (rows.div_ceil(FORWARD_ROWS), column_pieces(outputs));
     let gelu = activation == Some(Activation::Gelu);
     let y = launch.output(0);
     // GELU's product lies where its argument is to be.
-    let product = if gelu { launch.output(1) } else { y.clone() };
+    let z = if gelu { launch.output(1) } else { y.clone() };
+    if op.bias {
+        let (name, bias) = (format!("linear_bias_{}", z.suffix()), launch.input(2));
+        launch.kernel(&name).out(z.clone()).read(bias).size(rows).size(outputs).grid3(tall, wide, 1)?;
+    }
+    let write = if op.bias { Scaled::Add } else { Scaled::Set };
     let (a, b) = (Factor::new(launch.input(0)), Factor::transposed(launch.operand(1)));
-    launch.product(&Product::new(product.clone(), Scaled::Set, a, b))?;
-    if !op.bias && activation.is_none() {
+    launch.product(&Product::new(z.clone(), write, a, b))?;
+    if activation.is_none() {
         return Ok(());
     }
-    let bias = op.bias.then(|| launch.input(2));
-    let name = format!("linear_bias{}_{}", suffix(activation), y.suffix());
+    let name = format!("linear{}_{}", suffix(activation), y.suffix());
     let mut kernel = launch.kernel(&name).out(y);
     if gelu {
-        kernel = kernel.out(product);
+        kernel = kernel.read(z);
     }
-    kernel.read_or_null(bias).size(rows).size(outputs).grid3(
-        rows.div_ceil(FORWARD_ROWS),
-        column_pieces(outputs),
-        1,
-    )
+    kernel.size(rows).size(outputs).grid3(tall, wide, 1)
 }
 
 pub(super) fn backward(op: &LinearBackward, launch: &mut Launcher) -> Result<()> {
