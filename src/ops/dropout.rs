@@ -19,6 +19,24 @@ pub fn keys(dropout: Dropout, state: &StepState) -> ([u32; 2], [u32; 2]) {
     ([state.seed as u32, (state.seed >> 32) as u32], [dropout.site, state.pass as u32])
 }
 
+/// One place's dropout as kernels take it (`dropout_of` in `kernels/philox.cuh`); the threshold is 0 where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    pub site: u32,
+    pub threshold: u32,
+    pub scale: f32,
+}
+
+impl Parameters {
+    pub fn of(dropout: Option<Dropout>) -> Parameters {
+        let Some(Dropout { rate, site }) = dropout else {
+            return Parameters { site: 0, threshold: 0, scale: 1.0 };
+        };
+        let threshold = philox::threshold(rate);
+        Parameters { site, threshold, scale: philox::kept_scale(threshold) }
+    }
+}
+
 /// Decisions drawn at once: a multiple of what one Philox call gives.
 const BLOCK: usize = 256;
 

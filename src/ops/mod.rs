@@ -85,6 +85,20 @@ impl Dropout {
     }
 }
 
+/// Elements of a block of 256 threads that take 16 bytes of a 16-bit type each.
+const BLOCK_ELEMENTS: usize = 256 * 8;
+
+/// `count`, where kernels that divide indices in 32 bits can take it.
+fn int_elements(op: &str, count: usize) -> Result<usize> {
+    match i32::try_from(count) {
+        Ok(_) => Ok(count),
+        Err(_) => Err(Error::failed(format!(
+            "{op}: {count} elements, but at most {} fit; use a smaller batch",
+            i32::MAX
+        ))),
+    }
+}
+
 /// Stands in for an op while it is borrowed; it never runs.
 #[derive(Debug)]
 pub(crate) struct Nothing;

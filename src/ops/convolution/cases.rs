@@ -4,7 +4,7 @@ use super::windows;
 use crate::ops::cases::{Case, Input};
 
 pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = [(1, 2, 2, 1), (2, 4, 6, 3), (3, 8, 8, 5)]
+    let mut cases: Vec<Case> = [(1, 2, 2, 1), (2, 4, 6, 3), (3, 8, 8, 5), (2, 6, 4, 16)]
         .into_iter()
         .map(|sizes| case(sizes).against(move |x| vec![reference(&x[0], sizes)]))
         .collect();

@@ -5,9 +5,11 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -80,6 +82,10 @@ impl Op for Windows {
     fn cpu(&self, args: &Args) {
         cpu::forward(self, args);
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(self, "forward", launch)
+    }
 }
 
 /// Each pixel gathers from the windows that saw it, in a fixed order.
@@ -97,5 +103,9 @@ impl Op for WindowsBackward {
 
     fn cpu(&self, args: &Args) {
         cpu::backward(&self.0, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(&self.0, "backward", launch)
     }
 }

@@ -17,7 +17,7 @@ struct Sizes {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (batch, length, words, width) in [(1, 1, 1, 1), (2, 3, 7, 5), (5, 20, 11, 33)] {
+    for (batch, length, words, width) in [(1, 1, 1, 1), (2, 3, 7, 5), (5, 20, 11, 33), (30, 7, 3, 264)] {
         let sizes = Sizes { batch, length, words, width };
         for rate in [0.0, 0.25] {
             cases.push(case(sizes, rate).against(move |x| vec![reference(x, sizes, rate)]));

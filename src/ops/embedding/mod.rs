@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -103,6 +105,10 @@ impl Op for Embedding {
     fn cpu(&self, args: &Args) {
         cpu::forward(self, args);
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::forward(self, launch)
+    }
 }
 
 /// d table[token] += dy * scale; d positions[t] += dy. Rows of one token are added in the order of the batch.
@@ -129,5 +135,13 @@ impl Op for EmbeddingBackward {
 
     fn cpu(&self, args: &Args) {
         cpu::backward(self, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::backward(self, launch)
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::workspace(self)
     }
 }

@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod cpu;
+mod cuda;
 
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -135,6 +137,10 @@ impl Op for AddNorm {
     fn cpu(&self, args: &Args) {
         cpu::forward(self, args);
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::forward(self, launch)
+    }
 }
 
 /// Inputs dy, the normalised sum, stats, gamma [, dsum]; outputs dgamma, dbeta (added), dx [, dbranch].
@@ -154,6 +160,10 @@ impl Op for AddNormBackward {
         cpu::partials(&self.forward) * size_of::<f32>()
     }
 
+    fn cuda_workspace(&self) -> usize {
+        cuda::workspace(&self.forward)
+    }
+
     fn cost(&self) -> Cost {
         let elements = (self.forward.rows * self.forward.width) as f64;
         let tensors = 3.0 + f64::from(u8::from(self.dsum) + u8::from(self.masked));
@@ -162,5 +172,9 @@ impl Op for AddNormBackward {
 
     fn cpu(&self, args: &Args) {
         cpu::backward(self, args);
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::backward(self, launch)
     }
 }

@@ -4,9 +4,12 @@
 //! project's ancestor trained on 0..255 and described another range.) Patches are numbered row by row; inside a patch
 //! the order is row, column, channel.
 
+mod cuda;
+
 use super::cases::{Case, Gradient, Input};
 use super::{Cost, Op};
 use crate::device::cpu::{Args, parallel};
+use crate::device::gpu::Launcher;
 use crate::graph::{DType, Graph, Id};
 use crate::{Error, Result};
 
@@ -84,6 +87,10 @@ impl Op for Patches {
                 }
             },
         );
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(self, launch)
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! Shapes: x, y (batch * length, width); positions (length, width).
 
+pub(crate) mod cuda;
+
 use super::cases::{Case, Input};
 use super::dropout::{self, Mask};
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::{Args, parallel};
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -87,6 +90,10 @@ impl Op for AddPositions {
                 }
             },
         );
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::forward(self, launch)
     }
 }
 
@@ -171,6 +178,10 @@ impl Op for PositionsBackward {
             },
         );
     }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::backward(self, launch)
+    }
 }
 
 /// Cases of the positions.
@@ -184,7 +195,7 @@ pub fn cases() -> Vec<Case> {
         })
     };
     let mut cases = vec![case(16, 196, 256, 0.0)];
-    for (batch, length, width) in [(1, 1, 1), (3, 5, 7), (2, 70, 33)] {
+    for (batch, length, width) in [(1, 1, 1), (3, 5, 7), (2, 70, 33), (19, 3, 264)] {
         for rate in [0.0, 0.25] {
             cases.push(case(batch, length, width, rate).against(move |x| {
                 let kept = dropout::reference(Dropout::new(rate, 8), x[0].len());
