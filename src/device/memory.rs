@@ -135,6 +135,23 @@ impl Memory {
         self.failure.lock().expect("no thread panics with it").take().map_or(Ok(()), Err)
     }
 
+    /// The algorithms that the device's library chose for products, as JSON; `None` where there is nothing to choose.
+    pub fn plans(&self) -> Option<String> {
+        match &self.place {
+            Place::Host(_) => None,
+            Place::Cuda(cuda) => Some(cuda.plans()),
+        }
+    }
+
+    /// Takes over the algorithms that [`Memory::plans`] told, so that a resume goes on with the same arithmetic. Returns
+    /// how many; none where they are of another device.
+    pub fn prefer_plans(&mut self, text: &str) -> usize {
+        match &mut self.place {
+            Place::Host(_) => 0,
+            Place::Cuda(cuda) => cuda.prefer_plans(text),
+        }
+    }
+
     /// Keeps an error for [`Memory::check`]; says whether all went well.
     fn kept(&self, result: Result<()>) -> bool {
         let Err(error) = result else { return true };

@@ -17,6 +17,16 @@ use crate::graph::DType;
 use crate::graph::plan::Program;
 use crate::{Error, Result};
 
+impl std::fmt::Display for Device {
+    /// As `--device` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
 /// A device that was asked for, or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::{self, Budget};
 use super::checkpoint::{self, Group, Keep, Tensor};
 use super::evaluate::{self, Report};
-use super::files::Files;
+use super::files::{self, Files};
 use super::guard::{self, LossGuard, Verdict};
 use super::identity::Identity;
 use super::load;
@@ -32,6 +32,8 @@ use crate::{Error, Result};
 
 /// Steps in a row that may be skipped before the run gives up: by then it is no accident.
 const MOST_SKIPPED: u32 = 20;
+/// In the run's folder: which algorithms a GPU's products use. They differ in the last bits, so a resume takes the same.
+const PLANS: &str = "gemm-plans.json";
 
 /// What is to be trained, and where.
 pub struct Options<'a> {
@@ -109,8 +111,8 @@ pub fn train(options: &Options) -> Result<Summary> {
     let data = Dataset::open(options.data)?;
     let identity = Identity::of(&data);
     let model = Captioner::new(&config.model, identity.ends())?;
-    let budget = Budget::plan(&model, config)?;
-    budget.check(budget::available_memory(), config.train.batch)?;
+    let budget = Budget::plan(&model, config, options.device)?;
+    budget.check(budget::available(options.device), config.train.batch)?;
     let signals = Signals::install()?;
     let folder = if options.resume {
         RunFolder::resume(options.files, options.out, config)?
@@ -140,6 +142,11 @@ pub fn train(options: &Options) -> Result<Summary> {
     };
     let total = total_steps(config, &recipe, &train);
     let mut session = Session::new(model, options.device, Some(&config.optimizer))?;
+    if options.resume
+        && let Ok(plans) = std::fs::read_to_string(options.out.join(PLANS))
+    {
+        session.memory.prefer_plans(&plans);
+    }
     session.initialise(config.train.seed);
     let mut state = State {
         updates: 0,
@@ -253,7 +260,7 @@ impl Trainer<'_> {
                 batches.push(loader.next()?);
             }
             let rate = learning_rate(self.config, step, total);
-            let (loss, norm, skipped) = self.step(step, &batches, rate)?;
+            let (loss, norm, skipped) = self.step(step, &batches, rate).map_err(|e| self.at_step(step, e))?;
             let samples: usize = batches.iter().map(|b| b.batch).sum();
             let report = StepReport {
                 step,
@@ -327,6 +334,16 @@ impl Trainer<'_> {
         Ok(summary)
     }
 
+    /// A GPU may disappear in the middle of a run: says what is left of it.
+    fn at_step(&self, step: u64, error: Error) -> Error {
+        match (self.options.device, &error) {
+            (Device::Cuda(_), Error::Failed(line)) => Error::failed(format!(
+                "step {step}: {line}; the last checkpoint stands, go on from it with --resume"
+            )),
+            _ => error,
+        }
+    }
+
     /// One optimizer step over the batches. Returns the loss, the gradient's norm, and whether it was skipped.
     fn step(&mut self, step: u64, batches: &[Batch], rate: f32) -> Result<(f32, Option<f32>, bool)> {
         let words: usize = batches.iter().map(Batch::target_words).sum();
@@ -380,7 +397,9 @@ impl Trainer<'_> {
         self.session.memory.write(program, ends.targets, &batch.targets);
         self.session.memory.write(program, ends.scale, &[scale]);
         self.session.run(program, state)?;
-        Ok(self.session.memory.read(program, ends.loss.sums)[0])
+        let loss = self.session.memory.read(program, ends.loss.sums)[0];
+        self.session.memory.check()?;
+        Ok(loss)
     }
 
     fn keys(&self, batches: &[Batch]) -> Vec<String> {
@@ -439,6 +458,7 @@ impl Trainer<'_> {
         let memory = &self.session.memory;
         let flats = [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average]
             .map(|region| memory.flat(region));
+        memory.check()?;
         let [weights, first, second, average] = &flats;
         let specs = self.session.model.parameters.specs();
         let mut moments = named(specs, first, ".first");
@@ -454,6 +474,9 @@ impl Trainer<'_> {
         let (_, note) =
             checkpoint::save(self.options.files, self.options.out, step, &groups, &self.state, keep)?;
         drop(groups);
+        if let Some(plans) = self.session.memory.plans() {
+            files::replace(self.options.files, &self.options.out.join(PLANS), plans.as_bytes())?;
+        }
         if let Some(note) = note {
             self.progress.warn(&note);
         }
@@ -466,6 +489,8 @@ impl Trainer<'_> {
             if flat.iter().all(|value| value.is_finite()) {
                 continue;
             }
+            // Where a GPU failed, that is the reason, and not the weights.
+            self.session.memory.check()?;
             let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
             let broken = specs
                 .into_iter()

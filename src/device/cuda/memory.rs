@@ -161,6 +161,17 @@ impl Memory {
         self.known_well(self.staging.finish().and_then(|()| self.stream.finish()))
     }
 
+    /// The algorithms of products chosen so far, as JSON.
+    pub fn plans(&self) -> String {
+        self.gpu.products.chosen()
+    }
+
+    /// Takes over algorithms that [`Memory::plans`] told; returns how many are good here.
+    pub fn prefer_plans(&mut self, text: &str) -> usize {
+        self.graphs.forget();
+        self.gpu.products.prefer(text)
+    }
+
     /// What is written from now on is for the next run.
     pub(super) fn turn(&mut self) -> Result<()> {
         self.staging.turn(&self.stream)

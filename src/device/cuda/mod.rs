@@ -27,6 +27,12 @@ use crate::{Error, Result};
 use backend::Cuda;
 use graph::{Known, Recording};
 
+/// Bytes of a GPU's memory that a model may still take; `None` where the driver does not tell.
+pub fn available(number: u32) -> Option<usize> {
+    let (free, _) = memory_of(usable(number).ok()?).ok()?;
+    Some(free.saturating_sub(gemm::WORKSPACE))
+}
+
 /// What the GPU stores activations as.
 pub const STORAGE: DType = DType::BF16;
 
