@@ -47,9 +47,10 @@ void store(void *start, int type, size_t i, float value) {
     static_cast<uint16_t *>(start)[i] = uint16_t(bits >> 16);
 }
 bool fits(const Operation &op, const Layout &a, const Layout &b, const Layout &out) {
-    auto size = [](const Layout &l, bool turned, bool first) { return turned == first ? l.columns : l.rows; };
-    const bool sizes = size(a, op.transposed[0], false) == out.rows && size(b, op.transposed[1], true) == out.columns &&
-                       size(a, op.transposed[0], true) == size(b, op.transposed[1], false);
+    auto rows = [](const Layout &l, bool turned) { return turned ? l.columns : l.rows; };
+    auto columns = [](const Layout &l, bool turned) { return turned ? l.rows : l.columns; };
+    const bool sizes = rows(a, op.transposed[0]) == out.rows && columns(b, op.transposed[1]) == out.columns &&
+                       columns(a, op.transposed[0]) == rows(b, op.transposed[1]);
     const bool strides = a.leading >= int64_t(a.rows) && b.leading >= int64_t(b.rows) && out.leading >= int64_t(out.rows);
     return sizes && strides && a.type == b.type && (a.type == F32 || a.type == BF16);
 }
