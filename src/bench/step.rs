@@ -84,6 +84,7 @@ pub fn run(setting: &Setting, device: Device) -> Result<StepTime> {
         let state = StepState { seed: 1, pass: n as u64, step: n as u64 + 1, learning_rate: 3e-4 };
         session.run(&step.program, &state)?;
         losses.push(session.memory.read(&step.program, step.ends.loss.sums)[0]);
+        session.memory.check()?;
         session.update(&state)?;
         if n >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3);

@@ -72,8 +72,8 @@ impl Args {
         };
         let device = Device::parse(&args.device)?;
         let model = Captioner::new(&config.model, ends)?;
-        let bytes = Budget::plan(&model, &config)?;
-        let free = budget::available_memory();
+        let bytes = Budget::plan(&model, &config, device)?;
+        let free = budget::available(device);
         let report = Report {
             device: device.name(),
             parameters: model.parameters.count(),

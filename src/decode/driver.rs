@@ -109,6 +109,7 @@ fn decode(
         session.memory.write(&extender.program, ends.slots, &slots);
         session.run(&extender.program, &state)?;
         let logits = session.memory.read(&extender.program, ends.logits);
+        session.memory.check()?;
 
         let old_slots = slots.clone();
         let mut open = false;

@@ -32,6 +32,7 @@ pub fn attention(
     let picture = session.model.ends;
     let (rows, columns) = session.model.grid();
     let weights = session.memory.read(&looker.program, ends.weights);
+    session.memory.check()?;
     attention_picture(
         pixels,
         picture.height,

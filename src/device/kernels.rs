@@ -17,5 +17,4 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 pub const REPORT: &str = env!("EVOKE_KERNELS_REPORT");
 
 /// Why there are no kernels, and what to do.
-pub const NONE: &str =
-    "this build has no CUDA kernels; run scripts/cuda-toolchain.sh and build again, or use --device cpu";
+pub const NONE: &str = "this build has no CUDA kernels; run scripts/cuda-toolchain.sh and build again";

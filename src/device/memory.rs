@@ -4,13 +4,14 @@
 //! they are converted here.
 
 use std::borrow::Cow;
+use std::sync::Mutex;
 
-use super::numbers;
-use crate::Result;
+use super::{cuda, numbers};
 use crate::device::Device;
 use crate::device::cpu::Buffer;
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Id};
+use crate::{Error, Result};
 
 /// What changes from step to step without a new plan. On a GPU this lives in device memory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,11 +92,23 @@ pub(crate) const REGIONS: [Region; Region::COUNT] = [
     Region::State,
 ];
 
+/// Where the regions are.
+#[derive(Debug)]
+enum Place {
+    Host([Buffer; Region::COUNT]),
+    Cuda(Box<cuda::Memory>),
+}
+
 /// Buffers on one device.
+///
+/// Reading and writing do not fail: where a GPU does, what is read is NaN, and the error is kept for
+/// [`Memory::check`] and the next run.
 #[derive(Debug)]
 pub struct Memory {
     device: Device,
-    regions: [Buffer; Region::COUNT],
+    place: Place,
+    /// The first error of a GPU since it was last told.
+    failure: Mutex<Option<Error>>,
     /// The weights were written since their 16-bit copy was made.
     copy_is_old: bool,
     /// Decides the order in which the emulator runs threads; nothing else.
@@ -106,8 +119,44 @@ impl Memory {
     /// # Errors
     /// If the device cannot be used or has too little memory.
     pub fn new(device: Device, sizes: Sizes) -> Result<Memory> {
-        let regions = REGIONS.map(|region| Buffer::new(sizes.bytes(region, device.storage())));
-        Ok(Memory { device, regions, copy_is_old: true, schedule: 1 })
+        let bytes = REGIONS.map(|region| sizes.bytes(region, device.storage()));
+        let place = match device {
+            Device::Cuda(number) => Place::Cuda(Box::new(cuda::Memory::new(number, bytes)?)),
+            _ => Place::Host(bytes.map(Buffer::new)),
+        };
+        Ok(Memory { device, place, failure: Mutex::default(), copy_is_old: true, schedule: 1 })
+    }
+
+    /// Whether all that was read and written so far is true. To be asked before what was read is kept.
+    ///
+    /// # Errors
+    /// What went wrong on the GPU; it is told once.
+    pub fn check(&self) -> Result<()> {
+        self.failure.lock().expect("no thread panics with it").take().map_or(Ok(()), Err)
+    }
+
+    /// The algorithms that the device's library chose for products, as JSON; `None` where there is nothing to choose.
+    pub fn plans(&self) -> Option<String> {
+        match &self.place {
+            Place::Host(_) => None,
+            Place::Cuda(cuda) => Some(cuda.plans()),
+        }
+    }
+
+    /// Takes over the algorithms that [`Memory::plans`] told, so that a resume goes on with the same arithmetic. Returns
+    /// how many; none where they are of another device.
+    pub fn prefer_plans(&mut self, text: &str) -> usize {
+        match &mut self.place {
+            Place::Host(_) => 0,
+            Place::Cuda(cuda) => cuda.prefer_plans(text),
+        }
+    }
+
+    /// Keeps an error for [`Memory::check`]; says whether all went well.
+    fn kept(&self, result: Result<()>) -> bool {
+        let Err(error) = result else { return true };
+        self.failure.lock().expect("no thread panics with it").get_or_insert(error);
+        false
     }
 
     pub fn device(&self) -> Device {
@@ -119,17 +168,26 @@ impl Memory {
     /// # Errors
     /// If the device has too little memory.
     pub fn reserve(&mut self, program: &Program) -> Result<()> {
-        let arena = self.region_mut(program.region);
-        if arena.len() < program.arena {
-            *arena = Buffer::new(0); // the old memory goes back before the new is taken
-            *arena = Buffer::new(program.arena);
+        if self.bytes(program.region) >= program.arena {
+            return Ok(());
         }
-        Ok(())
+        match &mut self.place {
+            Place::Cuda(cuda) => cuda.grow(program.region, program.arena),
+            Place::Host(regions) => {
+                let arena = &mut regions[program.region as usize];
+                *arena = Buffer::new(0); // the old memory goes back before the new is taken
+                *arena = Buffer::new(program.arena);
+                Ok(())
+            }
+        }
     }
 
     /// Bytes of a region.
     pub fn bytes(&self, region: Region) -> usize {
-        self.region(region).len()
+        match &self.place {
+            Place::Host(regions) => regions[region as usize].len(),
+            Place::Cuda(cuda) => cuda.bytes(region),
+        }
     }
 
     /// Copies a tensor of one program into an equally long tensor of a program that runs in another arena.
@@ -142,6 +200,10 @@ impl Memory {
         let same = from.tensor(source).dtype == to.tensor(target).dtype;
         assert!(same && from.tensor(source).len() == to.tensor(target).len(), "tensors of other lengths");
         let (start, end) = (from.place(source).offset, to.place(target).offset);
+        if let Place::Cuda(cuda) = &self.place {
+            self.kept(cuda.copy((from.region, start), (to.region, end), bytes));
+            return;
+        }
         // The target's arena is taken out for a moment, so that both can be borrowed.
         let mut arena = std::mem::replace(self.region_mut(to.region), Buffer::new(0));
         arena.bytes_mut()[end..end + bytes]
@@ -149,12 +211,50 @@ impl Memory {
         *self.region_mut(to.region) = arena;
     }
 
+    /// # Panics
+    /// If the regions are not in this machine's memory.
     pub(crate) fn region(&self, region: Region) -> &Buffer {
-        &self.regions[region as usize]
+        match &self.place {
+            Place::Host(regions) => &regions[region as usize],
+            Place::Cuda(_) => panic!("{region:?} is on a GPU"),
+        }
     }
 
+    /// # Panics
+    /// As [`Memory::region`].
     pub(crate) fn region_mut(&mut self, region: Region) -> &mut Buffer {
-        &mut self.regions[region as usize]
+        match &mut self.place {
+            Place::Host(regions) => &mut regions[region as usize],
+            Place::Cuda(_) => panic!("{region:?} is on a GPU"),
+        }
+    }
+
+    /// The regions on a GPU, after a check that all went well, and whether the weights' copy is to be refreshed.
+    ///
+    /// # Panics
+    /// If they are in this machine's memory.
+    pub(super) fn cuda(&mut self) -> Result<(&mut cuda::Memory, bool)> {
+        self.check()?;
+        let Place::Cuda(cuda) = &mut self.place else { panic!("the regions are in this machine's memory") };
+        Ok((cuda, std::mem::take(&mut self.copy_is_old)))
+    }
+
+    /// Bytes of a GPU's region.
+    fn download(
+        &self,
+        cuda: &cuda::Memory,
+        region: Region,
+        offset: usize,
+        dtype: DType,
+        len: usize,
+    ) -> Vec<f32> {
+        // As words, so that they are aligned for every type.
+        let mut words = vec![0u32; (len * dtype.bytes()).div_ceil(size_of::<u32>())];
+        let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..len * dtype.bytes()];
+        match self.kept(cuda.read(region, offset, bytes)) {
+            true => numbers::widen(dtype, bytes).into_owned(),
+            false => vec![f32::NAN; len],
+        }
     }
 
     /// Copies `values` into a contiguous tensor of the program.
@@ -168,11 +268,21 @@ impl Memory {
         assert!(float || T::DTYPE == tensor.dtype, "{}: another element type", tensor.name);
         self.copy_is_old |= place.region == Region::Weights;
         let bytes = tensor.len() * tensor.dtype.bytes();
-        let target = &mut self.region_mut(place.region).bytes_mut()[place.offset..place.offset + bytes];
-        if T::DTYPE == tensor.dtype {
-            target.copy_from_slice(bytemuck::cast_slice(values));
-        } else {
-            numbers::round(tensor.dtype, bytemuck::cast_slice(values), target);
+        let fill = |target: &mut [u8]| {
+            if T::DTYPE == tensor.dtype {
+                target.copy_from_slice(bytemuck::cast_slice(values));
+            } else {
+                numbers::round(tensor.dtype, bytemuck::cast_slice(values), target);
+            }
+        };
+        match &mut self.place {
+            Place::Host(regions) => {
+                fill(&mut regions[place.region as usize].bytes_mut()[place.offset..place.offset + bytes]);
+            }
+            Place::Cuda(cuda) => {
+                let result = cuda.write(place.region, place.offset, bytes, fill);
+                self.kept(result);
+            }
         }
     }
 
@@ -183,6 +293,9 @@ impl Memory {
     pub fn read(&self, program: &Program, id: Id) -> Cow<'_, [f32]> {
         let (place, tensor) = (program.place(id), program.tensor(id));
         assert!(tensor.dtype.is_float(), "{}: another element type", tensor.name);
+        if let Place::Cuda(cuda) = &self.place {
+            return Cow::Owned(self.download(cuda, place.region, place.offset, tensor.dtype, tensor.len()));
+        }
         let bytes = tensor.len() * tensor.dtype.bytes();
         numbers::widen(tensor.dtype, &self.region(place.region).bytes()[place.offset..place.offset + bytes])
     }
@@ -190,6 +303,10 @@ impl Memory {
     /// Exchanges as many bytes of two regions as the shorter one has.
     pub fn swap(&mut self, a: Region, b: Region) {
         self.copy_is_old |= a == Region::Weights || b == Region::Weights;
+        if let Place::Cuda(cuda) = &self.place {
+            self.kept(cuda.swap(a, b));
+            return;
+        }
         let mut taken = std::mem::replace(self.region_mut(a), Buffer::new(0));
         let other = self.region_mut(b).bytes_mut();
         let len = taken.len().min(other.len());
@@ -199,24 +316,44 @@ impl Memory {
 
     /// A whole flat f32 buffer.
     pub fn flat(&self, region: Region) -> Cow<'_, [f32]> {
-        numbers::widen(DType::F32, self.region(region).bytes())
+        match &self.place {
+            Place::Host(regions) => numbers::widen(DType::F32, regions[region as usize].bytes()),
+            Place::Cuda(cuda) => {
+                let len = cuda.bytes(region) / DType::F32.bytes();
+                Cow::Owned(self.download(cuda, region, 0, DType::F32, len))
+            }
+        }
     }
 
     /// Writes `values` into a flat f32 buffer, from element `start` on.
     pub fn set_flat(&mut self, region: Region, start: usize, values: &[f32]) {
         self.copy_is_old |= region == Region::Weights;
+        if let Place::Cuda(cuda) = &self.place {
+            self.kept(cuda.upload(region, start * DType::F32.bytes(), bytemuck::cast_slice(values)));
+            return;
+        }
         let flat: &mut [f32] = bytemuck::cast_slice_mut(self.region_mut(region).bytes_mut());
         flat[start..start + values.len()].copy_from_slice(values);
     }
 
     /// Sets a whole flat buffer to zero.
     pub fn clear(&mut self, region: Region) {
-        self.region_mut(region).bytes_mut().fill(0);
+        self.fill(region, 0);
+    }
+
+    fn fill(&mut self, region: Region, value: u8) {
+        match &mut self.place {
+            Place::Host(regions) => regions[region as usize].bytes_mut().fill(value),
+            Place::Cuda(cuda) => {
+                let result = cuda.fill(region, value);
+                self.kept(result);
+            }
+        }
     }
 
     /// Fills a region with NaNs (of every floating point type), so that what a program does not write is seen.
     pub fn poison(&mut self, region: Region) {
-        self.region_mut(region).bytes_mut().fill(0xff);
+        self.fill(region, 0xff);
     }
 
     /// Brings the 16-bit copy of the weights up to date, where the device has one and they were written.

@@ -1,6 +1,7 @@
 //! Devices: where tensors live and ops run. Nothing above this folder and `ops/*/{cpu,cuda}.rs` knows which one it is.
 
 pub mod cpu;
+pub mod cuda;
 #[cfg(feature = "emulator")]
 pub mod emulated;
 pub mod gpu;
@@ -16,11 +17,23 @@ use crate::graph::DType;
 use crate::graph::plan::Program;
 use crate::{Error, Result};
 
+impl std::fmt::Display for Device {
+    /// As `--device` takes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+            _ => f.write_str(self.name()),
+        }
+    }
+}
+
 /// A device that was asked for, or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// Rust and vector instructions on all cores, f32: any machine, and the oracle for the others.
     Cpu,
+    /// The GPU of that number.
+    Cuda(u32),
     /// The CUDA kernels on this machine's cores, thread by thread, with every access checked: for tests.
     #[cfg(feature = "emulator")]
     Emulated,
@@ -33,17 +46,26 @@ impl Device {
     /// An unknown name, and a device that this build does not have.
     pub fn parse(name: &str) -> Result<Device> {
         match name {
-            "auto" | "cpu" => Ok(Device::Cpu),
+            "cpu" => Ok(Device::Cpu),
+            "auto" => Ok(cuda::usable(0).map_or(Device::Cpu, |_| Device::Cuda(0))),
+            "cuda" => Self::gpu(name, 0),
             #[cfg(feature = "emulator")]
             "emulated" => Ok(Device::Emulated),
             #[cfg(not(feature = "emulator"))]
             "emulated" => Err(Error::usage(
                 "--device emulated: this build has no emulator; build with --features emulator, or use --device cpu",
             )),
-            _ if name == "cuda" || name.starts_with("cuda:") => Err(Error::failed(format!(
-                "--device {name}: this build has no CUDA kernels; use --device cpu or --device auto"
-            ))),
+            _ if name.strip_prefix("cuda:").is_some_and(|number| number.parse::<u32>().is_ok()) => {
+                Self::gpu(name, name["cuda:".len()..].parse().unwrap_or_default())
+            }
             _ => Err(Error::usage(format!("--device {name}: no such device; use auto, cpu, cuda or cuda:N"))),
+        }
+    }
+
+    fn gpu(name: &str, number: u32) -> Result<Device> {
+        match cuda::usable(number) {
+            Ok(_) => Ok(Device::Cuda(number)),
+            Err(error) => Err(Error::failed(format!("--device {name}: {error}; or use --device cpu"))),
         }
     }
 
@@ -51,9 +73,21 @@ impl Device {
     pub fn describe(self, asked: &str) -> String {
         match self {
             Device::Cpu => {
-                let why = if asked == "auto" { ", since this build has no CUDA kernels" } else { "" };
-                format!("device: cpu ({} threads{why})", rayon::current_num_threads())
+                let threads = rayon::current_num_threads();
+                match cuda::usable(0) {
+                    Err(error) if asked == "auto" => {
+                        format!("device: cpu ({threads} threads), since {error}")
+                    }
+                    _ => format!("device: cpu ({threads} threads)"),
+                }
             }
+            Device::Cuda(number) => match cuda::usable(number) {
+                Ok(card) => {
+                    let (major, minor) = card.capability;
+                    format!("device: cuda:{number} ({}, compute capability {major}.{minor})", card.name)
+                }
+                Err(error) => format!("device: cuda:{number}, but {error}"),
+            },
             #[cfg(feature = "emulator")]
             Device::Emulated => {
                 "device: emulated (the CUDA kernels, slowly, with every access checked)".into()
@@ -64,6 +98,7 @@ impl Device {
     pub fn name(self) -> &'static str {
         match self {
             Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
             #[cfg(feature = "emulator")]
             Device::Emulated => "emulated",
         }
@@ -73,6 +108,7 @@ impl Device {
     pub fn storage(self) -> DType {
         match self {
             Device::Cpu => DType::F32,
+            Device::Cuda(_) => cuda::STORAGE,
             #[cfg(feature = "emulator")]
             Device::Emulated => DType::BF16,
         }
@@ -101,6 +137,10 @@ impl Device {
             Device::Cpu => {
                 cpu::run_nodes(program, nodes, memory, state);
                 Ok(())
+            }
+            Device::Cuda(_) => {
+                let (memory, copy_is_old) = memory.cuda()?;
+                cuda::run_nodes(program, nodes, memory, copy_is_old, state)
             }
             #[cfg(feature = "emulator")]
             Device::Emulated => emulated::run_nodes(program, nodes, memory, state),

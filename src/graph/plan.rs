@@ -1,5 +1,7 @@
 //! Memory planning: lifetimes give every tensor of a graph an offset in one arena, so that a step allocates nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::{DType, Graph, Id, Node, Role, State, Tensor};
 
 /// Tensors start on a cache line, which is also the widest vector's alignment.
@@ -42,6 +44,8 @@ pub struct Place {
 /// A graph with a place for every tensor: ready to run.
 #[derive(Debug)]
 pub struct Program {
+    /// No other program of this process has it.
+    pub id: u64,
     pub tensors: Vec<Tensor>,
     pub nodes: Vec<Node>,
     pub places: Vec<Place>,
@@ -88,7 +92,9 @@ impl Program {
         let places =
             (0..graph.tensors.len() as u32).map(|index| place(&graph, Id(index), &owned, region)).collect();
         let usage = usage(&graph, &lives);
-        Program { tensors: graph.tensors, nodes: graph.nodes, places, region, arena, usage }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Program { id, tensors: graph.tensors, nodes: graph.nodes, places, region, arena, usage }
     }
 
     pub fn tensor(&self, id: Id) -> &Tensor {

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::graph::Graph;
+use crate::device::{self, Device};
 use crate::graph::plan::{Program, Region};
+use crate::graph::{DType, Graph};
 use crate::models::captioner::{Captioner, Purpose};
 use crate::{Error, Result};
 
@@ -25,15 +26,19 @@ impl Budget {
     ///
     /// # Errors
     /// If the model cannot be planned.
-    pub fn plan(model: &Captioner, config: &Config) -> Result<Budget> {
+    pub fn plan(model: &Captioner, config: &Config, device: Device) -> Result<Budget> {
         let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
-        let mut graph = Graph::new();
+        let mut graph = Graph::storing(device.storage());
         model.step(&mut graph, config.train.batch, config.model.max_words, purpose)?;
         let step = Program::new(graph, Region::Work);
         let trained = 4 * model.parameters.trained();
         let averages = if config.optimizer.average > 0.0 { trained } else { 0 };
+        let copied = match device.storage() {
+            DType::F32 => 0,
+            storage => storage.bytes() * (model.parameters.trained() + model.parameters.constant()),
+        };
         let mut budget = Budget {
-            weights: trained + 4 * model.parameters.constant() + averages,
+            weights: trained + 4 * model.parameters.constant() + copied + averages,
             moments: 2 * trained,
             gradients: trained,
             activations: step.arena - step.usage.workspace,
@@ -59,8 +64,9 @@ impl Budget {
             n => format!("train.batch = {n} would fit (with train.accumulate to keep the sum)"),
         };
         Err(Error::failed(format!(
-            "the run needs {} and {} are free; {advice}",
+            "the run needs {} ({}) and {} are free; {advice}",
             bytes(self.total),
+            self.line(),
             bytes(available)
         )))
     }
@@ -84,6 +90,14 @@ impl Budget {
     /// The same in one line.
     pub fn line(&self) -> String {
         self.rows().map(|(name, size)| format!("{name} {}", bytes(size))).join(", ")
+    }
+}
+
+/// Bytes that a run may still take on a device, where it tells.
+pub fn available(device: Device) -> Option<usize> {
+    match device {
+        Device::Cuda(number) => device::cuda::available(number),
+        _ => available_memory(),
     }
 }
 

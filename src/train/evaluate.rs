@@ -161,7 +161,9 @@ fn nats_of(session: &mut Session, batch: &Batch, pixels: &[u8]) -> Result<f64> {
     session.memory.write(&step.program, step.ends.targets, &batch.targets);
     session.memory.write(&step.program, step.ends.scale, &[1.0f32]);
     session.run(&step.program, &StepState::default())?;
-    Ok(f64::from(session.memory.read(&step.program, step.ends.loss.sums)[1]))
+    let nats = session.memory.read(&step.program, step.ends.loss.sums)[1];
+    session.memory.check()?;
+    Ok(f64::from(nats))
 }
 
 /// How differently the first word looks at different pictures, averaged over heads: 0 is the same place always.
@@ -174,6 +176,7 @@ fn attention_variation(session: &mut Session, split: &Split, samples: &[usize]) 
     session.memory.write(&looker.program, ends.words, &vec![START; batch]);
     session.run(&looker.program, &StepState::default())?;
     let weights = session.memory.read(&looker.program, ends.weights);
+    session.memory.check()?;
     let heads = session.model.config.heads;
     let keys = weights.len() / (batch * heads);
     let mut total = 0.0;

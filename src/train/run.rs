@@ -24,6 +24,9 @@ use crate::device::Device;
 use crate::models::captioner::{Captioner, Session};
 use crate::{Error, Result};
 
+/// In the run's folder: which algorithms a GPU's products use. They differ in the last bits, so a resume takes the same.
+pub(super) const PLANS: &str = "gemm-plans.json";
+
 /// What is to be trained, and where.
 pub struct Options<'a> {
     pub data: &'a Path,
@@ -57,8 +60,8 @@ pub fn train(options: &Options) -> Result<Summary> {
     let data = Dataset::open(options.data)?;
     let identity = Identity::of(&data);
     let model = Captioner::new(&config.model, identity.ends())?;
-    let budget = Budget::plan(&model, config)?;
-    budget.check(budget::available_memory(), config.train.batch)?;
+    let budget = Budget::plan(&model, config, options.device)?;
+    budget.check(budget::available(options.device), config.train.batch)?;
     let signals = Signals::install()?;
     let folder = if options.resume {
         RunFolder::resume(options.files, options.out, config)?
@@ -88,6 +91,11 @@ pub fn train(options: &Options) -> Result<Summary> {
     };
     let total = total_steps(config, &recipe, &train);
     let mut session = Session::new(model, options.device, Some(&config.optimizer))?;
+    if options.resume
+        && let Ok(plans) = std::fs::read_to_string(options.out.join(PLANS))
+    {
+        session.memory.prefer_plans(&plans);
+    }
     session.initialise(config.train.seed);
     let mut state = State {
         updates: 0,

@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, Group, Keep, Tensor};
+use super::files;
 use super::guard::LossGuard;
 use super::load;
+use super::run::PLANS;
 use super::trainer::Trainer;
 use crate::graph::plan::Region;
 use crate::models::captioner::Session;
@@ -61,6 +63,7 @@ impl Trainer<'_> {
         let memory = &self.session.memory;
         let flats = [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average]
             .map(|region| memory.flat(region));
+        memory.check()?;
         let [weights, first, second, average] = &flats;
         let specs = self.session.model.parameters.specs();
         let mut moments = named(specs, first, ".first");
@@ -76,6 +79,9 @@ impl Trainer<'_> {
         let (_, note) =
             checkpoint::save(self.options.files, self.options.out, step, &groups, &self.state, keep)?;
         drop(groups);
+        if let Some(plans) = self.session.memory.plans() {
+            files::replace(self.options.files, &self.options.out.join(PLANS), plans.as_bytes())?;
+        }
         if let Some(note) = note {
             self.progress.warn(&note);
         }
@@ -89,6 +95,8 @@ impl Trainer<'_> {
             if flat.iter().all(|value| value.is_finite()) {
                 continue;
             }
+            // Where a GPU failed, that is the reason, and not the weights.
+            self.session.memory.check()?;
             let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
             let broken = specs
                 .into_iter()

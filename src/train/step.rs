@@ -3,7 +3,7 @@
 use super::guard::{self, Verdict};
 use super::trainer::Trainer;
 use crate::data::loader::Batch;
-use crate::device::StepState;
+use crate::device::{Device, StepState};
 use crate::models::captioner::Purpose;
 use crate::{Error, Result};
 
@@ -11,6 +11,16 @@ use crate::{Error, Result};
 const MOST_SKIPPED: u32 = 20;
 
 impl Trainer<'_> {
+    /// A GPU may disappear in the middle of a run: says what is left of it.
+    pub(super) fn at_step(&self, step: u64, error: Error) -> Error {
+        match (self.options.device, &error) {
+            (Device::Cuda(_), Error::Failed(line)) => Error::failed(format!(
+                "step {step}: {line}; the last checkpoint stands, go on from it with --resume"
+            )),
+            _ => error,
+        }
+    }
+
     /// One optimizer step over the batches. Returns the loss, the gradient's norm, and whether it was skipped.
     pub(super) fn step(
         &mut self,
@@ -69,7 +79,9 @@ impl Trainer<'_> {
         self.session.memory.write(program, ends.targets, &batch.targets);
         self.session.memory.write(program, ends.scale, &[scale]);
         self.session.run(program, state)?;
-        Ok(self.session.memory.read(program, ends.loss.sums)[0])
+        let loss = self.session.memory.read(program, ends.loss.sums)[0];
+        self.session.memory.check()?;
+        Ok(loss)
     }
 
     fn keys(&self, batches: &[Batch]) -> Vec<String> {

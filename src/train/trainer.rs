@@ -61,7 +61,7 @@ impl Trainer<'_> {
                 batches.push(loader.next()?);
             }
             let rate = learning_rate(self.config, step, total);
-            let (loss, norm, skipped) = self.step(step, &batches, rate)?;
+            let (loss, norm, skipped) = self.step(step, &batches, rate).map_err(|e| self.at_step(step, e))?;
             let samples: usize = batches.iter().map(|b| b.batch).sum();
             let report = StepReport {
                 step,

@@ -198,6 +198,8 @@ impl Session {
         let update = self.update.clone().expect("a session that trains");
         self.memory.reserve(&update.program)?;
         self.device.run(&update.program, &mut self.memory, state)?;
-        Ok(self.memory.read(&update.program, update.ends)[0])
+        let norm = self.memory.read(&update.program, update.ends)[0];
+        self.memory.check()?;
+        Ok(norm)
     }
 }

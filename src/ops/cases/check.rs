@@ -191,6 +191,9 @@ pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
         return Ok(outcome);
     }
     let first = prepared.results();
+    // A kernel that went wrong leaves the GPU unusable: the cases that follow would only say so.
+    let told = |error| Error::failed(format!("{} {}: {error}", case.op, case.name));
+    prepared.memory.check().map_err(told)?;
     prepared.memory.schedule = schedule + 1;
     if let Err(error) = prepared.run() {
         outcome.fault = Some(format!("the second time: {error}"));

@@ -1,0 +1,215 @@
+//! The regions of a model on a GPU, and the streams that work on them.
+
+use std::sync::{Arc, Mutex};
+
+use super::context::Gpu;
+use super::driver::Stream;
+use super::gemm::WORKSPACE;
+use super::graph::Graphs;
+use super::owned::DeviceBytes;
+use super::staging::Staging;
+use crate::graph::plan::Region;
+use crate::{Error, Result};
+
+/// Names of launches that are kept for error messages.
+const RECENT: usize = 6;
+
+/// One device allocation for each region.
+#[derive(Debug)]
+pub struct Memory {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) graphs: Graphs,
+    pub(super) stream: Stream,
+    staging: Staging,
+    /// Scratch of products, and of exchanges.
+    pub(super) workspace: DeviceBytes,
+    regions: [DeviceBytes; Region::COUNT],
+    /// What was launched since the GPU was last known to be well, the last one last.
+    recent: Mutex<Vec<String>>,
+}
+
+impl Memory {
+    /// Takes `bytes` for each region, zeroed.
+    pub fn new(number: u32, bytes: [usize; Region::COUNT]) -> Result<Memory> {
+        let gpu = Gpu::open(number)?;
+        let context = gpu.context;
+        context.enter()?;
+        let mut regions = Vec::new();
+        for bytes in bytes {
+            regions.push(DeviceBytes::new(context, bytes)?);
+        }
+        let memory = Memory {
+            graphs: Graphs::new(),
+            stream: Stream::new(context)?,
+            staging: Staging::new(context)?,
+            workspace: DeviceBytes::new(context, WORKSPACE)?,
+            regions: regions.try_into().expect("one for each region"),
+            recent: Mutex::default(),
+            gpu,
+        };
+        for region in crate::device::memory::REGIONS {
+            memory.fill(region, 0)?;
+        }
+        Ok(memory)
+    }
+
+    /// Bytes of a region.
+    pub fn bytes(&self, region: Region) -> usize {
+        self.regions[region as usize].len()
+    }
+
+    /// The GPU's address of a part of a region.
+    ///
+    /// # Panics
+    /// If it does not lie within the region.
+    pub(super) fn at(&self, region: Region, offset: usize, bytes: usize) -> u64 {
+        self.regions[region as usize].at(offset, bytes)
+    }
+
+    /// Makes a region larger; its contents become zero.
+    pub fn grow(&mut self, region: Region, bytes: usize) -> Result<()> {
+        self.gpu.context.enter()?;
+        self.finish()?;
+        // Graphs know the old addresses.
+        self.graphs.forget();
+        self.regions[region as usize] = DeviceBytes::new(self.gpu.context, 0)?;
+        self.regions[region as usize] = DeviceBytes::new(self.gpu.context, bytes)?;
+        self.fill(region, 0)
+    }
+
+    /// Writes `bytes` bytes from `offset` on: an input of the next run, which nothing waits for.
+    pub fn write(
+        &mut self,
+        region: Region,
+        offset: usize,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        self.gpu.context.enter()?;
+        let to = self.at(region, offset, bytes);
+        // SAFETY: `at` checked that the bytes lie within the region.
+        let result = unsafe { self.staging.write(&self.stream, to, bytes, fill) };
+        result.map_err(|error| self.explain(error))
+    }
+
+    /// Writes a large part of a region, and waits for it.
+    pub fn upload(&self, region: Region, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.gpu.context.enter()?;
+        let to = self.at(region, offset, bytes.len());
+        // SAFETY: `at` checked the bounds; `bytes` is borrowed until `finish` returns.
+        unsafe { self.stream.upload(to, bytes.as_ptr(), bytes.len()) }?;
+        self.finish()
+    }
+
+    /// Reads what is there when all that was launched is done.
+    pub fn read(&self, region: Region, offset: usize, to: &mut [u8]) -> Result<()> {
+        self.gpu.context.enter()?;
+        let from = self.at(region, offset, to.len());
+        // SAFETY: `at` checked the bounds.
+        let result = unsafe { self.stream.download(to, from) };
+        self.known_well(result)
+    }
+
+    /// Sets all bytes of a region.
+    pub fn fill(&self, region: Region, value: u8) -> Result<()> {
+        self.gpu.context.enter()?;
+        let bytes = self.bytes(region);
+        // SAFETY: the whole region and no more.
+        unsafe { self.stream.fill(self.at(region, 0, bytes), value, bytes) }
+    }
+
+    /// Copies between two regions.
+    ///
+    /// # Panics
+    /// If they are one region.
+    pub fn copy(
+        &self,
+        (from, start): (Region, usize),
+        (to, end): (Region, usize),
+        bytes: usize,
+    ) -> Result<()> {
+        assert_ne!(from, to, "a copy within one region");
+        self.gpu.context.enter()?;
+        // SAFETY: `at` checked the bounds, and regions do not overlap.
+        unsafe { self.stream.copy(self.at(to, end, bytes), self.at(from, start, bytes), bytes) }
+    }
+
+    /// Exchanges the first bytes of two regions, as many as the shorter one has.
+    ///
+    /// # Panics
+    /// If they are one region.
+    pub fn swap(&self, a: Region, b: Region) -> Result<()> {
+        assert_ne!(a, b, "an exchange within one region");
+        self.gpu.context.enter()?;
+        let bytes = self.bytes(a).min(self.bytes(b));
+        let aside = |bytes| self.workspace.at(0, bytes);
+        for start in (0..bytes).step_by(WORKSPACE) {
+            let piece = WORKSPACE.min(bytes - start);
+            let (left, right) = (self.at(a, start, piece), self.at(b, start, piece));
+            // SAFETY: `at` checked the bounds; the three do not overlap, and one stream does one copy after the other.
+            unsafe {
+                self.stream.copy(aside(piece), left, piece)?;
+                self.stream.copy(left, right, piece)?;
+                self.stream.copy(right, aside(piece), piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was launched is done.
+    pub fn finish(&self) -> Result<()> {
+        self.known_well(self.staging.finish().and_then(|()| self.stream.finish()))
+    }
+
+    /// The algorithms of products chosen so far, as JSON.
+    pub fn plans(&self) -> String {
+        self.gpu.products.chosen()
+    }
+
+    /// Takes over algorithms that [`Memory::plans`] told; returns how many are good here.
+    pub fn prefer_plans(&mut self, text: &str) -> usize {
+        self.graphs.forget();
+        self.gpu.products.prefer(text)
+    }
+
+    /// What is written from now on is for the next run.
+    pub(super) fn turn(&mut self) -> Result<()> {
+        self.staging.turn(&self.stream)
+    }
+
+    /// Remembers a launch for error messages.
+    pub(super) fn launched(&self, what: &str) {
+        let mut recent = self.recent.lock().expect("no thread panics with it");
+        if recent.len() == RECENT {
+            recent.remove(0);
+        }
+        recent.push(what.into());
+    }
+
+    fn known_well(&self, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.recent.lock().expect("no thread panics with it").clear();
+        }
+        result.map_err(|error| self.explain(error))
+    }
+
+    /// The error, with what may have caused it: kernels report when they are waited for.
+    fn explain(&self, error: Error) -> Error {
+        let recent = self.recent.lock().expect("no thread panics with it");
+        if recent.is_empty() {
+            return error;
+        }
+        Error::failed(format!(
+            "{error}; launched last: {} (EVOKE_CUDA_SYNC=1 waits for each and names the one that failed)",
+            recent.join(", ")
+        ))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // The pinned halves must not go before the copies from them are done. An error has nobody to go to.
+        let _ = self.gpu.context.enter();
+        let _ = self.finish();
+    }
+}
