@@ -9,7 +9,8 @@ const SCALE: f32 = 0.125;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (rows, words) in [(1, 2), (3, 7), (65, 33), (20, 1001)] {
+    // Small and large vocabularies, whose rows are multiples of a wide load or not.
+    for (rows, words) in [(1, 2), (3, 7), (65, 33), (20, 1001), (9, 64), (5, 1031), (4, 4104)] {
         for smoothing in [0.0, 0.1] {
             cases.push(
                 case(rows, words, smoothing, 2.0).against(move |x| reference(x, words, f64::from(smoothing))),

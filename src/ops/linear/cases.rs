@@ -5,8 +5,9 @@ use crate::config::Activation;
 use crate::ops::cases::reference::{gelu, product};
 use crate::ops::cases::{Case, Input};
 
-/// (rows, inputs, outputs), checked; odd sizes on purpose.
-const CHECKED: [(usize, usize, usize); 5] = [(1, 1, 1), (3, 5, 7), (65, 17, 33), (64, 32, 48), (130, 96, 20)];
+/// (rows, inputs, outputs), checked; odd sizes on purpose, several tiles of columns, many pieces of rows.
+const CHECKED: [(usize, usize, usize); 7] =
+    [(1, 1, 1), (3, 5, 7), (65, 17, 33), (64, 32, 48), (130, 96, 20), (70, 24, 264), (1100, 3, 8)];
 /// The captioner's at width 256: projection, feed-forward, vocabulary.
 const TIMED: [(usize, usize, usize); 3] = [(3136, 256, 256), (3136, 256, 1024), (320, 256, 10_000)];
 
