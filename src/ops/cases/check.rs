@@ -186,13 +186,17 @@ pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
     };
     let mut prepared = Prepared::new(case, device)?;
     prepared.memory.schedule = schedule;
+    // A kernel that went wrong leaves a GPU unusable: the cases that follow would only say so.
+    let told = |error| Error::failed(format!("{} {}: {error}", case.op, case.name));
     if let Err(error) = prepared.run() {
+        prepared.results();
+        if prepared.memory.check().is_err() {
+            return Err(told(error));
+        }
         outcome.fault = Some(error.to_string());
         return Ok(outcome);
     }
     let first = prepared.results();
-    // A kernel that went wrong leaves the GPU unusable: the cases that follow would only say so.
-    let told = |error| Error::failed(format!("{} {}: {error}", case.op, case.name));
     prepared.memory.check().map_err(told)?;
     prepared.memory.schedule = schedule + 1;
     if let Err(error) = prepared.run() {
