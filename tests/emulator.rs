@@ -10,7 +10,7 @@ const THREADS: usize = 64;
 fn run(kernel: &str, fault: u32, schedule: u64, reads: bool) -> Result<Vec<f32>, String> {
     let mut out = vec![f32::NAN; THREADS];
     let mut input: Vec<f32> = if reads { (0..4 * THREADS).map(|i| i as f32).collect() } else { Vec::new() };
-    let tensor = |values: &mut Vec<f32>, name, writable| Given::Tensor {
+    let tensor = |values: &mut Vec<f32>, name: &'static str, writable: bool| Given::Tensor {
         start: values.as_mut_ptr().cast(),
         bytes: if kernel == "fault_out_of_bounds" && !writable { 4 * THREADS } else { 4 * values.len() },
         name,

@@ -81,7 +81,9 @@ fn checked(
     rate: f32,
 ) -> Case {
     let setting = Setting { heads: Heads { batch, heads, queries, keys }, head_dim, pattern, rate };
-    case(name, setting).against(move |x| vec![reference(x, setting)])
+    case(name, setting)
+        .against(move |x| vec![reference(x, setting, &|v| v)])
+        .plain(move |x, round| vec![reference(x, setting, round)])
 }
 
 fn label(name: &str, Setting { heads: h, head_dim, rate, .. }: Setting) -> String {
@@ -123,7 +125,8 @@ fn probabilities(x: &[Vec<f64>], s: Setting, b: usize, h: usize, i: usize) -> Ve
     softmax(&scores)
 }
 
-fn reference(x: &[Vec<f64>], s: Setting) -> Vec<f64> {
+/// `round` is what storing scores, weights and the result costs a plain form.
+fn reference(x: &[Vec<f64>], s: Setting, round: &dyn Fn(f64) -> f64) -> Vec<f64> {
     let Heads { batch, heads, queries, keys } = s.heads;
     let width = heads * s.head_dim;
     let mut out = vec![0.0; batch * queries * width];
@@ -131,13 +134,14 @@ fn reference(x: &[Vec<f64>], s: Setting) -> Vec<f64> {
         for (j, p) in probabilities(x, s, b, h, i).into_iter().enumerate() {
             // The element's number is that of a row padded to whole Philox groups.
             let row = ((b * heads + h) * queries + i) * keys.next_multiple_of(philox::GROUP);
-            let p = p * kept(s.rate, row + j);
+            let p = round(p * kept(s.rate, row + j));
             for c in 0..s.head_dim {
                 out[(b * queries + i) * width + h * s.head_dim + c] +=
                     p * x[1][(b * keys + j) * 2 * width + width + h * s.head_dim + c];
             }
         }
     }
+    out.iter_mut().for_each(|v| *v = round(*v));
     out
 }
 

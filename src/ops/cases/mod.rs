@@ -76,6 +76,9 @@ type Trace = Box<dyn Fn(&mut Graph, &[Id]) -> Result<Vec<Id>> + Send + Sync>;
 /// Inputs to outputs, flattened, in f64.
 pub(crate) type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<Vec<f64>> + Send + Sync>;
 
+/// The same formula with every stored intermediate rounded by the second argument: plain arithmetic in 16 bits.
+pub(crate) type Plain = Box<dyn Fn(&[Vec<f64>], &dyn Fn(f64) -> f64) -> Vec<Vec<f64>> + Send + Sync>;
+
 /// How the gradient of a case is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gradient {
@@ -96,6 +99,8 @@ pub struct Case {
     pub trace: Trace,
     /// The same in f64: inputs and outputs flattened. `None` for shapes that are only timed.
     pub reference: Option<Reference>,
+    /// Where its error may be larger than that of one rounding: what is allowed is twice the plain form's.
+    pub plain: Option<Plain>,
     /// Where it runs.
     on: On,
 }
@@ -130,6 +135,7 @@ impl Case {
             gradient: Gradient::Seeded,
             trace: Box::new(trace),
             reference: None,
+            plain: None,
             on: On::All,
         }
     }
@@ -140,6 +146,15 @@ impl Case {
         reference: impl Fn(&[Vec<f64>]) -> Vec<Vec<f64>> + Send + Sync + 'static,
     ) -> Case {
         self.reference = Some(Box::new(reference));
+        self
+    }
+
+    /// The plain form in 16 bits, whose error is the measure of a kernel's (FlashAttention's rule).
+    pub fn plain(
+        mut self,
+        plain: impl Fn(&[Vec<f64>], &dyn Fn(f64) -> f64) -> Vec<Vec<f64>> + Send + Sync + 'static,
+    ) -> Case {
+        self.plain = Some(Box::new(plain));
         self
     }
 

@@ -15,7 +15,12 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for activation in [None, Some(Activation::Gelu), Some(Activation::Relu)] {
         for sizes in CHECKED {
-            cases.push(case(sizes, activation).against(move |x| vec![reference(x, sizes, activation)]));
+            let exact = move |x: &[Vec<f64>]| vec![reference(x, sizes, activation, &|v| v)];
+            // What is stored between: the product, with the bias the activation's argument, the result.
+            let plain = move |x: &[Vec<f64>], round: &dyn Fn(f64) -> f64| {
+                vec![reference(x, sizes, activation, round)]
+            };
+            cases.push(case(sizes, activation).against(exact).plain(plain));
         }
     }
     for sizes in TIMED {
@@ -46,15 +51,16 @@ fn reference(
     x: &[Vec<f64>],
     (_, inputs, outputs): (usize, usize, usize),
     activation: Option<Activation>,
+    round: &dyn Fn(f64) -> f64,
 ) -> Vec<f64> {
     let mut y = product(&x[0], &x[1], inputs);
     for (i, v) in y.iter_mut().enumerate() {
-        *v += x[2][i % outputs];
-        *v = match activation {
-            None => *v,
-            Some(Activation::Gelu) => gelu(*v),
-            Some(Activation::Relu) => v.max(0.0),
-        };
+        let argument = round(round(*v) + x[2][i % outputs]);
+        *v = round(match activation {
+            None => argument,
+            Some(Activation::Gelu) => gelu(argument),
+            Some(Activation::Relu) => argument.max(0.0),
+        });
     }
     y
 }
