@@ -19,12 +19,51 @@ struct Rule {
 }
 
 /// Every attention kernel has a rule; the first that fits counts.
-const RULES: [Rule; 1] = [Rule {
-    prefix: "attention_forward_",
-    tensor_cores: true,
-    narrow_loads: (6, "the sequence's key length, the step's state (3), log-sum-exp of an earlier term (2)"),
-    narrow_stores: (2, "log-sum-exp of a thread's two rows"),
-}];
+const RULES: [Rule; 6] = [
+    Rule {
+        prefix: "attention_forward_",
+        tensor_cores: true,
+        narrow_loads: (
+            6,
+            "the sequence's key length, the step's state (3), log-sum-exp of an earlier term (2)",
+        ),
+        narrow_stores: (2, "log-sum-exp of a thread's two rows"),
+    },
+    Rule {
+        prefix: "attention_queries_",
+        tensor_cores: true,
+        narrow_loads: (
+            8,
+            "the sequence's key length, the step's state (3), log-sum-exp and delta of two rows (4)",
+        ),
+        narrow_stores: (0, ""),
+    },
+    Rule {
+        prefix: "attention_keys_",
+        tensor_cores: true,
+        narrow_loads: (
+            8,
+            "the sequence's key length, the step's state (3), log-sum-exp and delta at two places (4)",
+        ),
+        narrow_stores: (0, ""),
+    },
+    Rule {
+        prefix: "attention_delta_",
+        tensor_cores: false,
+        narrow_loads: (0, ""),
+        narrow_stores: (1, "the row's sum"),
+    },
+    Rule { prefix: "attention_clear_", tensor_cores: false, narrow_loads: (0, ""), narrow_stores: (0, "") },
+    Rule {
+        prefix: "attention_weights_",
+        tensor_cores: false,
+        narrow_loads: (0, ""),
+        narrow_stores: (
+            1,
+            "weights, those of a warp's lanes side by side; runs only when a picture is asked for",
+        ),
+    },
+];
 /// Kernels that must have a rule.
 const RULED: &str = "attention_";
 const TARGETS: [&str; 2] = ["80", "90a"];
