@@ -102,6 +102,7 @@ fn families_that_promise_it_do_not_spill() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut files = Vec::new();
     sources(&root, &mut files);
+    let mut spilling: Vec<&Row> = Vec::new();
     for target in TARGETS {
         if !ARCHS.contains(&target) {
             eprintln!("kernels_report: sm_{target} SKIPPED, not built for it (EVOKE_CUDA_ARCHS=all has it)");
@@ -119,13 +120,12 @@ fn families_that_promise_it_do_not_spill() {
                 None if count == 0 => eprintln!("kernels_report: there is no {family} kernel yet"),
                 None => {}
             }
-            for row in rows.iter().filter(of_it) {
-                assert_eq!((row.spill_bytes, row.stack_bytes), (0, 0), "{row:?} spills");
-            }
+            spilling.extend(rows.iter().filter(of_it).filter(|row| row.spill_bytes + row.stack_bytes > 0));
         }
         let others = rows.iter().filter(|row| row.arch == target && row.spill_bytes > 0);
         for row in others.filter(|row| !FAMILIES.iter().any(|family| row.kernel.starts_with(family))) {
             eprintln!("kernels_report: {} spills {} bytes on sm_{target}", row.kernel, row.spill_bytes);
         }
     }
+    assert!(spilling.is_empty(), "these spill: {spilling:#?}");
 }
