@@ -19,6 +19,8 @@ mod toolchain;
 
 use std::path::PathBuf;
 
+use archs::Wanted;
+
 fn main() {
     if let Err(error) = run() {
         // One line, no backtrace: cargo shows what a build script that failed wrote.
@@ -44,18 +46,24 @@ fn run() -> Result<(), String> {
     #[cfg(feature = "emulator")]
     emulator::build(&sources, &cache)?;
 
-    let archs = archs::wanted()?;
-    let nvcc = if archs.is_empty() { None } else { toolchain::find(&root)? };
+    let wanted = archs::wanted()?;
+    let nvcc = if let Wanted::None = wanted { None } else { toolchain::find(&root)? };
+    let archs = match (wanted, &nvcc) {
+        (Wanted::These(archs), Some(_)) => archs,
+        (Wanted::Present, Some(nvcc)) => archs::present(nvcc),
+        (Wanted::None, _) => Vec::new(),
+        (_, None) => {
+            println!(
+                "cargo:warning=no nvcc found: this build has no CUDA kernels. To have them: scripts/cuda-toolchain.sh, \
+                 then build again (EVOKE_CUDA_ARCHS=none silences this)"
+            );
+            Vec::new()
+        }
+    };
     let modules = match &nvcc {
         Some(nvcc) => compile::all(nvcc, &archs, &sources, &cache)?,
         None => Vec::new(),
     };
-    if nvcc.is_none() && !archs.is_empty() {
-        println!(
-            "cargo:warning=no nvcc found: this build has no CUDA kernels. To have them: scripts/cuda-toolchain.sh, then \
-             build again (EVOKE_CUDA_ARCHS=none silences this)"
-        );
-    }
     let report = out.join("kernels-report.json");
     report::write(&report, &modules)?;
     println!("cargo:rustc-env=EVOKE_KERNELS_REPORT={}", report.display());

@@ -2,71 +2,98 @@
 
 use std::process::Command;
 
-/// One target of nvcc.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Arch(pub String);
+use crate::toolchain::Nvcc;
 
-/// Every target of `EVOKE_CUDA_ARCHS=all`: Ampere, Ada, Hopper, Blackwell.
-const ALL: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
-/// What GPUs that come later compile for themselves when the program starts.
-const PORTABLE: &str = "80";
+/// One target of nvcc: `90a`, machine code of one kind of GPU; `compute_80`, code that GPUs compile for themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arch(String);
+
+/// Every target of `EVOKE_CUDA_ARCHS=all`: Ampere, Ada, Hopper, Blackwell, and what comes later.
+const ALL: [&str; 7] = ["80", "86", "89", "90a", "100", "120", PORTABLE];
+/// GPUs that nvcc does not know yet compile this when the program starts.
+const PORTABLE: &str = "compute_80";
 
 impl Arch {
-    /// nvcc's option for it.
-    pub fn option(&self) -> String {
-        let name = &self.0;
-        format!("-gencode=arch=compute_{name},code=sm_{name}")
+    pub fn name(&self) -> &str {
+        &self.0
     }
 
-    /// nvcc's option for code that later GPUs compile for themselves.
-    pub fn portable_option() -> String {
-        format!("-gencode=arch=compute_{PORTABLE},code=compute_{PORTABLE}")
+    /// nvcc's option for it.
+    pub fn option(&self) -> String {
+        match self.0.strip_prefix("compute_") {
+            Some(number) => format!("-gencode=arch=compute_{number},code=compute_{number}"),
+            None => format!("-gencode=arch=compute_{0},code=sm_{0}", self.0),
+        }
     }
 }
 
-/// `EVOKE_CUDA_ARCHS`: a list such as `80,90a`, `all` or `none`; not set: those of the GPUs here, else all.
-pub fn wanted() -> Result<Vec<Arch>, String> {
-    let all = || ALL.map(|a| Arch(a.into())).to_vec();
-    match std::env::var("EVOKE_CUDA_ARCHS").as_deref() {
-        Ok("all") => Ok(all()),
-        Ok("none") => Ok(Vec::new()),
-        Ok(list) if !list.trim().is_empty() => list.split(',').map(|one| parse(one.trim())).collect(),
-        _ => {
-            let here = present();
-            Ok(if here.is_empty() { all() } else { here })
+/// `EVOKE_CUDA_ARCHS`: what was asked for.
+pub enum Wanted {
+    None,
+    /// Those of the GPUs here.
+    Present,
+    These(Vec<Arch>),
+}
+
+/// Reads `EVOKE_CUDA_ARCHS`: a list such as `80,90a`, `all` or `none`; not set: those of the GPUs here, else all.
+pub fn wanted() -> Result<Wanted, String> {
+    match std::env::var("EVOKE_CUDA_ARCHS").as_deref().map(str::trim) {
+        Ok("all") => Ok(Wanted::These(all())),
+        Ok("none") => Ok(Wanted::None),
+        Ok(list) if !list.is_empty() => {
+            let mut archs: Vec<Arch> = Vec::new();
+            for one in list.split(',') {
+                let arch = parse(one.trim())?;
+                if !archs.contains(&arch) {
+                    archs.push(arch);
+                }
+            }
+            Ok(Wanted::These(archs))
         }
+        _ => Ok(Wanted::Present),
     }
+}
+
+fn all() -> Vec<Arch> {
+    ALL.map(|a| Arch(a.into())).to_vec()
 }
 
 fn parse(name: &str) -> Result<Arch, String> {
-    let name = name.trim_start_matches("sm_");
-    let digits = name.trim_end_matches(['a', 'f']);
+    let short = name.trim_start_matches("sm_");
+    let digits = short.trim_start_matches("compute_").trim_end_matches(['a', 'f']);
     match digits.parse::<u32>() {
-        Ok(number) if number >= 80 && name.len() - digits.len() <= 1 => Ok(Arch(name.into())),
         Ok(number) if number < 80 => {
-            Err(format!("EVOKE_CUDA_ARCHS: sm_{number} is too old; the kernels need sm_80 (Ampere) or newer"))
+            Err(format!("EVOKE_CUDA_ARCHS: {name} is too old; the kernels need sm_80 (Ampere) or newer"))
         }
-        _ => Err(format!(
+        Ok(_) => Ok(Arch(short.into())),
+        Err(_) => Err(format!(
             "EVOKE_CUDA_ARCHS: {name:?} is no architecture; give a list such as 80,90a, or all, or none"
         )),
     }
 }
 
-/// Those of the GPUs in this machine, as the driver's tool tells; empty where there is none.
-fn present() -> Vec<Arch> {
+/// Those of the GPUs in this machine, as the driver's tool tells; all where it tells of none. One that `nvcc` does not
+/// know compiles the portable code for itself.
+pub fn present(nvcc: &Nvcc) -> Vec<Arch> {
     let told = Command::new("nvidia-smi").args(["--query-gpu=compute_cap", "--format=csv,noheader"]).output();
-    let Ok(told) = told else { return Vec::new() };
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let text = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    let known = Command::new(&nvcc.path).arg("--list-gpu-code").output();
+    let known = known.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
     let mut archs: Vec<Arch> = Vec::new();
     for line in text.lines() {
-        let number: String = line.chars().filter(char::is_ascii_digit).collect();
-        // Hopper's own instructions are only there under this name.
-        let name = if number == "90" { "90a".into() } else { number };
-        if let Ok(arch) = parse(&name)
-            && !archs.contains(&arch)
-        {
-            archs.push(arch);
+        let number: String = line.trim().split('.').collect();
+        if !number.parse::<u32>().is_ok_and(|number| number >= 80) {
+            continue;
+        }
+        let name = match number.as_str() {
+            // Hopper's own instructions are only there under this name.
+            "90" => "90a".into(),
+            _ if known.split_whitespace().any(|code| code == format!("sm_{number}")) => number,
+            _ => PORTABLE.into(),
+        };
+        if !archs.iter().any(|arch| arch.0 == name) {
+            archs.push(Arch(name));
         }
     }
-    archs
+    if archs.is_empty() { all() } else { archs }
 }

@@ -20,15 +20,22 @@ pub struct Module {
     pub log: String,
 }
 
+/// Products and sums may fuse, which is the more exact; nothing else about floats is loosened (no `--use_fast_math`).
+/// Lines of the sources are kept for profilers; ptxas says what each kernel takes.
+const FLAGS: [&str; 7] = [
+    "-std=c++17",
+    "--fmad=true",
+    "-lineinfo",
+    "-Xptxas=-v",
+    "-fatbin",
+    "--compress-mode=size",
+    "-Werror=all-warnings",
+];
+
 /// Compiles all files for all targets. The largest go first, so that no core waits long for the last one.
 pub fn all(nvcc: &Nvcc, archs: &[Arch], sources: &Sources, cache: &Path) -> Result<Vec<Module>, String> {
     let mut flags: Vec<String> = archs.iter().map(Arch::option).collect();
-    flags.push(Arch::portable_option());
-    for flag in
-        ["-std=c++17", "-lineinfo", "-Xptxas=-v", "-fatbin", "--compress-mode=size", "-Werror=all-warnings"]
-    {
-        flags.push(flag.into());
-    }
+    flags.extend(FLAGS.map(String::from));
     flags.push(format!("-I{}", sources.folder.display()));
     let size = |file: &Path| std::fs::metadata(file).map_or(0, |m| m.len());
     let mut order: Vec<usize> = (0..sources.kernels.len()).collect();
@@ -71,7 +78,8 @@ fn one(
     {
         return Ok(Module { name, fatbin, log });
     }
-    let partial = stem.with_extension("partial");
+    // Two builds (of two profiles) may be at it at once.
+    let partial = stem.with_extension(format!("{}.partial", std::process::id()));
     let ran = Command::new(&nvcc.path)
         .args(flags)
         .arg("-o")
@@ -81,16 +89,34 @@ fn one(
         .map_err(|e| format!("{}: cannot run: {e}", nvcc.path.display()))?;
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     if !ran.status.success() {
+        let _ = std::fs::remove_file(&partial);
         return Err(format!(
-            "{said}\n{}: nvcc {} ({}) cannot compile it, see above; EVOKE_CUDA_ARCHS=none builds without CUDA kernels",
+            "{said}\n{}: nvcc {} ({}) cannot compile it, see above{}; EVOKE_CUDA_ARCHS=none builds without CUDA kernels",
             file.display(),
             nvcc.release(),
-            nvcc.path.display()
+            nvcc.path.display(),
+            hint(&said, nvcc)
         ));
     }
     std::fs::rename(&partial, &fatbin).map_err(|e| format!("{}: {e}", fatbin.display()))?;
     std::fs::write(&log, &said).map_err(|e| format!("{}: {e}", log.display()))?;
     Ok(Module { name, fatbin, log: said })
+}
+
+/// What the way out is, where nvcc's own words do not say it.
+fn hint(said: &str, nvcc: &Nvcc) -> String {
+    let old =
+        |release: &str| release.split('.').next().and_then(|n| n.parse().ok()).is_some_and(|n: u32| n < 13);
+    if said.contains("No such file or directory") && said.contains("host compiler") {
+        "; it needs a C++ compiler (Debian: g++)".into()
+    } else if said.contains("Unsupported gpu architecture") {
+        "; EVOKE_CUDA_ARCHS names an architecture that it does not know".into()
+    } else if old(&nvcc.release()) {
+        "; the kernels are written for nvcc 13.0, which scripts/cuda-toolchain.sh brings: set NVCC=.tools/cuda/bin/nvcc"
+            .into()
+    } else {
+        String::new()
+    }
 }
 
 /// Writes the Rust source that `src/device/kernels.rs` includes.
@@ -105,8 +131,11 @@ pub fn embed(to: &Path, modules: &[Module], archs: &[Arch], nvcc: Option<&Nvcc>)
         );
     }
     let names: Vec<&str> =
-        if modules.is_empty() { Vec::new() } else { archs.iter().map(|a| a.0.as_str()).collect() };
-    let _ = writeln!(text, "];\n/// What they are compiled for.\npub const ARCHS: &[&str] = &{names:?};");
+        if modules.is_empty() { Vec::new() } else { archs.iter().map(Arch::name).collect() };
+    let _ = writeln!(
+        text,
+        "];\n/// What they are compiled for: `90a`; `compute_80` is what later GPUs compile for themselves.\npub const ARCHS: &[&str] = &{names:?};"
+    );
     let _ = writeln!(
         text,
         "/// The release of the nvcc that compiled them.\npub const NVCC: Option<&str> = {:?};",

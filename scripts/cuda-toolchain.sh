@@ -4,7 +4,8 @@
 #
 #   scripts/cuda-toolchain.sh [FOLDER]     default: .tools/cuda of this repository
 #
-# Some 110 MB are downloaded, 290 MB unpacked. A second call does nothing; an interrupted one is made good.
+# 109 MB are downloaded; 172 MB stay on disk. A second call does nothing; an interrupted one is made good. A C++ compiler
+# (g++ or clang) must be there too: nvcc asks it to read the headers.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 list=$root/scripts/cuda-toolchain.txt
@@ -37,10 +38,14 @@ python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-bina
     fail "the wheels of $list could not be fetched (no network?)"
 "$aside/nvidia/cu13/bin/nvcc" --version >/dev/null || fail "$aside/nvidia/cu13/bin/nvcc does not run on this machine"
 printf '%s\n' "$wanted" >"$aside/nvidia/cu13/evoke-toolchain"
-# The move comes last, so that a folder that is there is complete.
-rm -rf -- "$folder"
+# What serves only to link host programs is more than a third of the whole.
+rm -rf -- "$aside"/nvidia/cu13/{lib,.metadata,bin/nvlink,bin/bin2c}
+# The move comes last, so that a folder that is there is complete; an older one is gone or whole at any instant.
+rm -rf -- "$folder.old"
+[[ ! -e $folder ]] || mv -- "$folder" "$folder.old"
 mv -- "$aside/nvidia/cu13" "$folder"
-rm -rf -- "$aside"
+rm -rf -- "$aside" "$folder.old"
 # build.rs looks again.
 touch -- "$root/build.rs"
 printf 'cuda-toolchain: nvcc is %s\n' "$folder/bin/nvcc" >&2
+[[ $folder -ef $root/.tools/cuda ]] || printf 'cuda-toolchain: to build with it: CUDA_HOME=%s cargo build --release\n' "$folder" >&2

@@ -17,7 +17,17 @@ struct Package {
 
 fn packages() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--target", "all", "--edges", "normal,build,dev", "--prefix", "none"])
+        .args([
+            "tree",
+            "--locked",
+            "--all-features",
+            "--target",
+            "all",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+        ])
         .args(["--format", "{p}|{l}"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
