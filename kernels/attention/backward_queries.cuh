@@ -15,6 +15,9 @@ namespace evoke {
 // Keys whose weights and slopes are in registers at a time: with all 64 the accumulators of head size 128 would spill.
 constexpr int HALF_KEYS = TILE_KEYS / 2;
 
+// Whether the products' loops are rolled: found by trying, as what ptxas (13.0) compiles without spills.
+template <int HEAD> constexpr bool ROLLED = HEAD != 64;
+
 // Queries and their dout; two stages of keys and values.
 template <int HEAD> constexpr unsigned QUERIES_SHARED = 2 * HEAD * (2 * TILE_ROWS + 4 * TILE_KEYS);
 
@@ -97,8 +100,13 @@ EVOKE_DEVICE void attention_queries(Global<T> dq, Global<const T> q, Global<cons
             EVOKE_ROLLED
             for (int right = 0; right < TILE_KEYS; right += HALF_KEYS) {
                 float weights[HALF_KEYS / 8][4], slopes[HALF_KEYS / 8][4];
-                row_products<T, HEAD>(weights, queries, row0, keys.at(stage), right);
-                row_products<T, HEAD>(slopes, douts, row0, values.at(stage), right);
+                if (ROLLED<HEAD>) {
+                    row_products_rolled<T, HEAD>(weights, queries, row0, keys.at(stage), right);
+                    row_products_rolled<T, HEAD>(slopes, douts, row0, values.at(stage), right);
+                } else {
+                    row_products<T, HEAD>(weights, queries, row0, keys.at(stage), right);
+                    row_products<T, HEAD>(slopes, douts, row0, values.at(stage), right);
+                }
                 EVOKE_UNROLL
                 for (int n = 0; n < HALF_KEYS / 8; ++n)
                     EVOKE_UNROLL

@@ -66,6 +66,21 @@ template <class T, int HEAD, int ROWS> struct Stages {
 EVOKE_DEVICE int own_row(int half) { return lane() / 4 + 8 * half; }
 EVOKE_DEVICE int own_column() { return lane() % 4 * 2; }
 
+// Adds what 16 channels give to a product of rows.
+template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
+EVOKE_DEVICE void row_products_step(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
+                                    int right0, int step) {
+    uint32_t a[4];
+    left.rows(a, row0, step);
+    EVOKE_UNROLL
+    for (int n = 0; n < BLOCKS; n += 2) {
+        uint32_t b[2][2];
+        right.transposed(b, right0 + n * 8, step);
+        mma_16x8x16<T>(c[n], a, b[0]);
+        mma_16x8x16<T>(c[n + 1], a, b[1]);
+    }
+}
+
 // c = rows (row0 ..) of `left` times the transposed rows (right0 ..) of `right`: 16 x (8 * BLOCKS).
 template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
 EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
@@ -75,17 +90,19 @@ EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, 
         EVOKE_UNROLL
         for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
     EVOKE_UNROLL
-    for (int step = 0; step < HEAD / 16; ++step) {
-        uint32_t a[4];
-        left.rows(a, row0, step);
+    for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
+}
+
+// The same with a loop that is not unrolled: the addresses of one step take fewer registers than those of all.
+template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
+EVOKE_DEVICE void row_products_rolled(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0,
+                                      Tile<T, HEAD, RIGHT> right, int right0) {
+    EVOKE_UNROLL
+    for (int n = 0; n < BLOCKS; ++n)
         EVOKE_UNROLL
-        for (int n = 0; n < BLOCKS; n += 2) {
-            uint32_t b[2][2];
-            right.transposed(b, right0 + n * 8, step);
-            mma_16x8x16<T>(c[n], a, b[0]);
-            mma_16x8x16<T>(c[n + 1], a, b[1]);
-        }
-    }
+        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+    EVOKE_ROLLED
+    for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
 }
 
 // sum += weights (16 x 8 * BLOCKS, as a product left them) times the rows (right0 ..) of `right`: 16 x HEAD.

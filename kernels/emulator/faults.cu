@@ -10,6 +10,8 @@ constexpr int THREADS = 64;
 // Writes what another thread of the block wrote to shared memory.
 EVOKE_KERNEL(fault_missing_barrier, THREADS, 0, Global<float> out, int fault) {
     EVOKE_SHARED(float, values, THREADS);
+    values.store(thread(), 0.0f);
+    sync_block();
     values.store(thread(), float(thread()));
     if (!fault) sync_block();
     out.store(thread(), values.load(THREADS - 1 - thread()));
@@ -79,6 +81,8 @@ EVOKE_KERNEL(fault_unreached_barrier, THREADS, 0, Global<float> out, int fault) 
 // A named barrier of both warps, which one of them counts as its own.
 EVOKE_KERNEL(fault_named_barrier, THREADS, 0, Global<float> out, int fault) {
     EVOKE_SHARED(float, values, THREADS);
+    values.store(thread(), 0.0f);
+    sync_block();
     values.store(thread(), 1.0f);
     sync_named(1, fault ? THREADS / 2 : THREADS);
     out.store(thread(), values.load(THREADS - 1 - thread()));
