@@ -8,17 +8,18 @@
 // element (positions stay in the cache) and takes 3 FLOPs: bound by memory.
 //
 // Backward neither locks nor walks the table. Three launches, each of which reads what the one before wrote:
-// 1. Sort the rows by word, equal words in the order of the batch. The place of a row is the number of rows that go before
-//    it, counted: rows^2 comparisons of about 4 instructions, all independent and none from memory. For 256 x 32 rows that
-//    is 67 million, some 10 microseconds on an H100, less than a sort in one block; it grows with the square, to some 0.6
-//    milliseconds at 65,536 rows.
-// 2. Add SPAN sorted rows a warp, in order, 256 columns at a time. A word whose rows all lie in the span is added to the
-//    table; one that reaches over a border leaves partial sums, at most two a span. So no word, however frequent (padding
-//    is half of some batches), is one warp's alone.
+// 1. Sort the rows by word, equal words in the order of the batch. The place of a row is the number of rows that go
+//    before it, counted: rows^2 comparisons of about 4 instructions, independent and from the cache. Its cost grows
+//    with the square: for 256 x 32 rows 67 million comparisons, by estimate 10 microseconds on an H100; for 65,536
+//    rows 0.6 milliseconds.
+// 2. Add SPAN sorted rows a warp, in order, 256 columns at a time. A word whose rows all lie in the span is added to
+//    the table; one that reaches over a border leaves a partial sum, at most two a span. So no word, however frequent
+//    (padding is half of some batches), is one warp's alone.
 // 3. Words that reach over a border: a block finds the end of the word and adds the spans' sums, each warp every
 //    eighth, then the warps in order.
-// It moves 2 bytes an element of dy, 8 an element of the table's rows that occur, and 1/2 an element for partial sums: for
-// 8192 x 512 with 2000 words 19 MB, about 6 microseconds. Every order follows from the words alone: deterministic.
+// It moves 2 bytes an element of dy, 8 an element of the table's rows that occur, and at most 1 for partial sums: for
+// 8192 x 512 with 2000 words 21 MB, 6 microseconds of an H100's memory. Every order follows from the words alone:
+// deterministic.
 //
 // A word past the table's end makes its row of y NaN, which no loss survives, and adds nothing.
 #include "primitives/warp.cuh"
@@ -117,8 +118,8 @@ EVOKE_KERNEL(embedding_forward_bf16, FORWARD_WARPS * WARP, 0, Global<bf16> y, Gl
              Global<const bf16> table, Global<const float> positions, Global<const uint32_t> position,
              Global<const uint32_t> state, int rows, int length, int table_rows, int width, float scale, unsigned site,
              unsigned threshold, float kept_scale) {
-    embed(y, words, table, positions, position, dropout_of(state, site, threshold, kept_scale), rows, length, table_rows,
-          width, scale);
+    const Dropout dropout = dropout_of(state, site, threshold, kept_scale);
+    embed(y, words, table, positions, position, dropout, rows, length, table_rows, width, scale);
 }
 
 // The rows in the order of their words, and the words of these rows.

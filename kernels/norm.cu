@@ -8,15 +8,15 @@
 // (two passes, over registers), which is exact where the mean is large against the deviation. y is the norm of the sum
 // before it is rounded; backward reads the rounded one.
 //
-// Forward with a branch moves 8 bytes an element, backward 6 (8 with dsum, 2 more for dbranch); 8 and 14 FLOPs, and 6
-// integer multiplications an element for the mask: bound by memory. One warp takes a row (backward: two or four above 512
-// and 1024 columns) and keeps it in registers, so each element is read once; a lane has all its loads under way before it
-// computes.
+// Forward with a branch moves 8 bytes an element, backward 6 (8 with dsum, 2 more for dbranch); 8 and 14 FLOPs, and 5
+// integer multiplications an element for the mask: bound by memory. One warp takes a row (backward: two or four above
+// 512 and 1024 columns) and keeps it in registers, so each element is read once; a lane has all its loads under way
+// before it computes.
 //
-// Sums of a row: each lane adds its elements in order, then the warp's butterfly, then the row's warps. Gradients of gamma and beta: each
-// warp adds its rows in order, a block its warps in order, `norm_gradients_f32` the blocks in an order that depends on their
-// number alone. Rows of a block are fixed, so the bits do not depend on the device. The partial sums of the blocks cost
-// 8 bytes a column for 32 rows: 4 % of the traffic.
+// Sums of a row: each lane adds its elements in order, then the warp's butterfly, then the row's warps. Gradients of
+// gamma and beta: each warp adds its rows in order, a block its warps in order, `norm_gradients_f32` the blocks in an
+// order that depends on their number alone. Rows of a block are fixed, so the bits do not depend on the device. The
+// partial sums of the blocks are written and read: 1/2 byte an element.
 #include "primitives/warp.cuh"
 #include "rows.cuh"
 
@@ -132,8 +132,8 @@ template <int SPLIT> EVOKE_DEVICE Vec<float, 2> row_sums(float a, float b, Share
     return sums;
 }
 
-// Adds what the block's warps summed for one chunk each, in the order of the warps: a thread a column. `chunk` is that of
-// warp 0; those of the SPLIT warps of a row are `step` chunks apart.
+// Adds what the block's warps summed for one chunk each, in the order of the warps: a thread a column. `chunk` is that
+// of warp 0; those of the SPLIT warps of a row are `step` chunks apart.
 template <int SPLIT>
 EVOKE_DEVICE void meet(Global<float> out, int chunk, int step, int width, const float (&own)[PIECE],
                        Shared<float> scratch) {
@@ -150,8 +150,8 @@ EVOKE_DEVICE void meet(Global<float> out, int chunk, int step, int width, const 
     sync_block(); // scratch is written again
 }
 
-// Rows of up to CHUNKS * SPLIT * CHUNK columns, a multiple of 8, each shared by SPLIT warps: a lane's sums for gamma and
-// beta take 16 registers a chunk. `dgammas` and `dbetas` are (blocks, width).
+// Rows of up to CHUNKS * SPLIT * CHUNK columns, a multiple of 8, each shared by SPLIT warps: a lane's sums for gamma
+// and beta take 16 registers a chunk. `dgammas` and `dbetas` are (blocks, width).
 template <class T, int CHUNKS, int SPLIT>
 EVOKE_DEVICE void backward(Global<float> dgammas, Global<float> dbetas, Global<T> dx, Global<T> dbranch,
                            Global<const T> dy, Global<const T> x, Global<const float> stats, Global<const float> gamma,
@@ -266,7 +266,7 @@ using namespace evoke;
 
 // y, sum, x, branch (rows, width); stats (rows, 2): mean and 1 / deviation; sum and branch null where there is none.
 #define EVOKE_NORM_FORWARD(name, body)                                                                                 \
-    EVOKE_KERNEL(name, FORWARD_WARPS * WARP, 0, Global<bf16> y, Global<float> stats, Global<bf16> sum,                  \
+    EVOKE_KERNEL(name, FORWARD_WARPS * WARP, 0, Global<bf16> y, Global<float> stats, Global<bf16> sum,                 \
                  Global<const bf16> x, Global<const float> gamma, Global<const float> beta, Global<const bf16> branch, \
                  Global<const uint32_t> state, int rows, int width, float epsilon, unsigned site, unsigned threshold,  \
                  float kept_scale) {                                                                                   \
@@ -281,8 +281,8 @@ EVOKE_NORM_FORWARD(norm_forward_1024_bf16, (forward<bf16, 4>))
 EVOKE_NORM_FORWARD(norm_forward_2048_bf16, (forward<bf16, 8>))
 EVOKE_NORM_FORWARD(norm_forward_any_bf16, (forward_any<bf16>))
 
-// dx, dbranch, dy, x (the sum, where there is a branch), dsum (rows, width); dgammas, dbetas (blocks, width); dbranch and
-// dsum null where there is none.
+// dx, dbranch, dy, x (the sum, where there is a branch), dsum (rows, width); dgammas, dbetas (blocks, width); dbranch
+// and dsum null where there is none.
 #define EVOKE_NORM_BACKWARD(name, body)                                                                                \
     EVOKE_KERNEL(name, BACKWARD_WARPS * WARP, 0, Global<float> dgammas, Global<float> dbetas, Global<bf16> dx,         \
                  Global<bf16> dbranch, Global<const bf16> dy, Global<const bf16> x, Global<const float> stats,         \
@@ -298,8 +298,8 @@ EVOKE_NORM_BACKWARD(norm_backward_1024_bf16, (backward<bf16, 2, 2>))
 EVOKE_NORM_BACKWARD(norm_backward_2048_bf16, (backward<bf16, 2, 4>))
 EVOKE_NORM_BACKWARD(norm_backward_any_bf16, (backward_any<bf16>))
 
-// Adds the blocks' sums to the accumulated gradients: block (x, 0) a warp's columns of gamma, (x, 1) of beta. A warp takes
-// every GRADIENT_WARPS-th partial, so that many loads are under way; then the warps' sums meet in order.
+// Adds the blocks' sums to the accumulated gradients: block (x, 0) a warp's columns of gamma, (x, 1) of beta. A warp
+// takes every GRADIENT_WARPS-th partial, so that many loads are under way; then the warps' sums meet in order.
 constexpr int GRADIENT_WARPS = 32;
 EVOKE_KERNEL(norm_gradients_f32, GRADIENT_WARPS * WARP, 0, Global<float> dgamma, Global<float> dbeta,
              Global<const float> dgammas, Global<const float> dbetas, int partials, int width) {

@@ -1,10 +1,11 @@
 // Pictures to patches: bytes to numbers in [-1, 1], in the order of the patches.
 //
-// A patch is `lines` pieces of `length` bytes that lie `stride` bytes apart, its neighbour begins `length` bytes further:
-// out[patch, line, i] = pixels[...] / 127.5 - 1. Patches of one pixel leave the order as it is: one line of one patch.
+// A patch is `lines` pieces of `length` bytes that lie `stride` bytes apart, its neighbour begins `length` bytes
+// further: out[patch, line, i] = pixels[...] / 127.5 - 1. Patches of one pixel leave the order as it is: one line of
+// one patch.
 //
-// 3 bytes (1 in, 2 out) and 2 FLOPs an element: bound by memory. A thread takes eight neighbours, 8 bytes in and 16 out,
-// where lines are whole eights; otherwise one by one. Each element is one thread's, so no order matters.
+// 3 bytes (1 in, 2 out) and 2 FLOPs an element: bound by memory. A thread takes eight neighbours, 8 bytes in and 16
+// out, where lines are whole eights; otherwise one by one. Each element is one thread's, so no order matters.
 #include "primitives/memory.cuh"
 #include "primitives/numbers.cuh"
 #include "rows.cuh"

@@ -4,7 +4,7 @@
 // backward: dx = mask(dy); d positions[t] += sum over b of mask(dy[b, t])
 //
 // x and y are 16 bits, positions and their gradient f32; arithmetic is f32. Forward moves 4 bytes an element (positions
-// stay in the cache), backward 2 or, with dx, 4; 1 FLOP, and 6 integer multiplications for the mask: bound by memory.
+// stay in the cache), backward 2 or, with dx, 4; 1 FLOP, and 5 integer multiplications for the mask: bound by memory.
 //
 // The gradient of a position: a block of POSITION_WARPS warps takes one position of all sequences; each warp adds every
 // POSITION_WARPS-th sequence in order, then the warps' sums meet in order. The order depends on the batch alone.
@@ -66,8 +66,8 @@ using namespace evoke;
 
 // x, y (rows, width); positions (length, width).
 EVOKE_KERNEL(positions_forward_bf16, FORWARD_WARPS * WARP, 0, Global<bf16> y, Global<const bf16> x,
-             Global<const float> positions, Global<const uint32_t> state, int rows, int length, int width, unsigned site,
-             unsigned threshold, float kept_scale) {
+             Global<const float> positions, Global<const uint32_t> state, int rows, int length, int width,
+             unsigned site, unsigned threshold, float kept_scale) {
     add_positions(y, x, positions, dropout_of(state, site, threshold, kept_scale), rows, length, width);
 }
 

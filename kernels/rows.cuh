@@ -77,7 +77,8 @@ EVOKE_DEVICE float not_a_number() {
 constexpr int CHUNK = WARP * PIECE;
 
 // The eight columns of a lane in the chunk that begins at column `first` of rows of `width`: neighbours where rows are
-// whole pieces, otherwise every 32nd, so that a warp's scalar accesses lie side by side. Columns past the end are zeros.
+// whole pieces, otherwise every 32nd, so that a warp's scalar accesses lie side by side. Columns past the end are
+// zeros.
 struct Columns {
     int first, width;
 

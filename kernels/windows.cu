@@ -7,8 +7,8 @@
 // additions backward: bound by memory. A thread takes eight neighbours of the output, 16 bytes where channels are whole
 // eights, otherwise one by one (the first convolution, of 3 channels).
 //
-// Backward gathers: each pixel adds from the one, two or four windows that see it, in the order of the window's elements.
-// No thread writes what another one adds to: deterministic.
+// Backward gathers: each pixel adds from the one, two or four windows that see it, in the order of the window's
+// elements. No thread writes what another one adds to: deterministic.
 #include "primitives/memory.cuh"
 #include "primitives/numbers.cuh"
 #include "rows.cuh"
