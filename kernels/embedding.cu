@@ -10,8 +10,8 @@
 // Backward neither locks nor walks the table. Three launches, each of which reads what the one before wrote:
 // 1. Sort the rows by word, equal words in the order of the batch. The place of a row is the number of rows that go
 //    before it, counted: rows^2 comparisons of about 4 instructions, independent and from the cache. Its cost grows
-//    with the square: for 256 x 32 rows 67 million comparisons, by estimate 10 microseconds on an H100; for 65,536 rows 0.6
-//    milliseconds.
+//    with the square: for 256 x 32 rows 67 million comparisons, by estimate 10 microseconds on an H100; for 65,536
+//    rows 0.6 milliseconds.
 // 2. Add SPAN sorted rows a warp, in order, 256 columns at a time. A word whose rows all lie in the span is added to
 //    the table; one that reaches over a border leaves a partial sum, at most two a span. So no word, however frequent
 //    (padding is half of some batches), is one warp's alone.
