@@ -16,7 +16,7 @@ const WIDE: usize = 8;
 
 /// Blocks that lie side by side over a row.
 fn column_pieces(width: usize) -> usize {
-    width.div_ceil(WARP * if width % WIDE == 0 { WIDE } else { 1 })
+    width.div_ceil(WARP * if width.is_multiple_of(WIDE) { WIDE } else { 1 })
 }
 
 /// Elements of the table of partial bias gradients.
