@@ -19,8 +19,9 @@ pub struct Row {
     pub devices: &'static [&'static str],
 }
 
-/// Every operation has a form on these, since [`Op`](crate::ops::Op) asks for one.
-const DEVICES: &[&str] = &["cpu"];
+/// Every operation has a form on these: [`Op`](crate::ops::Op) asks for the first, and `tests/emulated.rs` runs every
+/// case's kernels.
+const DEVICES: &[&str] = &["cpu", "cuda"];
 
 /// All operations, in the order of the registry.
 pub fn rows() -> Vec<Row> {
