@@ -19,7 +19,13 @@ struct Rule {
 }
 
 /// Every attention kernel has a rule; the first that fits counts.
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
+    Rule {
+        prefix: "attention_decode_",
+        tensor_cores: false,
+        narrow_loads: (2, "the number of keys, the sequence's key length"),
+        narrow_stores: (0, ""),
+    },
     Rule {
         prefix: "attention_forward_",
         tensor_cores: true,

@@ -151,16 +151,15 @@ void Block::release_barrier(int id, int count, At at) {
                  std::to_string(fiber->thread) + " and at " + place(at) + " by thread " +
                  std::to_string(here().thread));
     }
-    if (int(waiting.size()) < count) return;
-    std::vector<int> warps;
-    std::vector<int> lanes(threads / 32, 0);
+    // A warp arrives as a whole: lanes that are there before the others wait for them.
+    std::vector<int> lanes(threads / 32, 0), warps;
     for (const Fiber *fiber : waiting) lanes[fiber->thread / 32] += 1;
-    for (int w = 0; w < threads / 32; ++w) {
+    for (int w = 0; w < threads / 32; ++w)
         if (lanes[w] == 32) warps.push_back(w);
-        else if (lanes[w] != 0) fail("barrier " + std::to_string(id) + " at " + place(at) + " is reached by part of a warp");
-    }
+    if (int(warps.size()) * 32 < count) return;
     clocks.join(warps);
-    for (Fiber *fiber : waiting) wake(*fiber);
+    for (Fiber *fiber : waiting)
+        if (lanes[fiber->thread / 32] == 32) wake(*fiber);
 }
 
 void named_barrier(int id, int count, At at) {

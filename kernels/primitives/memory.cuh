@@ -4,6 +4,8 @@
 // what nobody has written. Kernels never communicate through global memory within a launch.
 #pragma once
 
+#include <cstring>
+
 #include "primitives/base.cuh"
 
 namespace evoke {
@@ -120,6 +122,20 @@ template <class T> EVOKE_DEVICE Global<const T> read_only(Global<T> tensor) {
     return {tensor.address};
 #else
     return {tensor.pointer};
+#endif
+}
+
+// As store_vec of 16 bytes, in one instruction whatever the compiler makes of the value's parts: it splits the copy of a
+// struct whose 16-bit elements were computed one by one.
+template <class T> EVOKE_DEVICE void store_wide(Global<T> to, size_t i, Vec<T, WIDE<T>> value EVOKE_AT) {
+#ifdef EVOKE_EMULATED
+    to.template store_vec<WIDE<T>>(i, value, at);
+#else
+    uint32_t words[4];
+    memcpy(words, &value, sizeof words);
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to.pointer + i), "r"(words[0]), "r"(words[1]),
+                 "r"(words[2]), "r"(words[3])
+                 : "memory");
 #endif
 }
 

@@ -1,5 +1,6 @@
 //! Cases of attention: every pattern, queries apart from keys, packed projections, dropout.
 
+use super::decode::{self, Cache};
 use super::pattern::Pattern;
 use super::{Heads, attention, weights};
 use crate::graph::DType;
@@ -59,6 +60,20 @@ pub fn cases() -> Vec<Case> {
         cases.push(banded.stored_as(DType::F16));
     }
     cases.push(looked_at());
+    for (name, pattern) in PATTERNS {
+        let prefix = pattern.prefix_keys(usize::MAX);
+        // A ring as long as the pattern reaches back, or all keys where it has no end.
+        for (count, head_dim) in [(1, 32), (7, 32), (150, 32), (40, 96)] {
+            let capacity = prefix + pattern.reach().unwrap_or(count);
+            let cache = Cache { batch: 2, heads: 2, capacity: capacity.max(prefix + 1), pinned: prefix };
+            cases.push(decoded(name, pattern, cache, count, head_dim));
+        }
+    }
+    for head_dim in [64, 128] {
+        let cache = Cache { batch: 1, heads: 3, capacity: 300, pinned: 0 };
+        cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim));
+        cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim).stored_as(DType::F16));
+    }
     let timed = [
         ("full", Pattern::full(), (16, 8, 196, 196), 32),
         ("full", Pattern::full(), (16, 8, 20, 196), 32),
@@ -159,6 +174,46 @@ fn kept(rate: f32, element: usize) -> f64 {
     } else {
         0.0
     }
+}
+
+/// One step over a cache in which `count` keys have been stored, the last ones where the ring still holds them.
+fn decoded(name: &str, pattern: Pattern, cache: Cache, count: usize, head_dim: usize) -> Case {
+    let Cache { batch, heads, capacity, pinned } = cache;
+    let width = heads * head_dim;
+    let inputs = vec![
+        Input::activation(&[batch, width], 1.0),
+        Input::activation(&[batch * capacity, 2 * width], 1.0),
+        Input::tokens(&[1], vec![count as u32]),
+    ];
+    let label = format!(
+        "{name}, {batch} x {heads} heads of {head_dim}, key {count}, a ring of {}",
+        capacity - pinned
+    );
+    Case::new("attention decode", label, inputs, move |g, x| {
+        let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
+        Ok(vec![decode::decode(g, [x[0], k, v], x[2], cache, pattern)?])
+    })
+    .gradient(Gradient::None)
+    .against(move |x| {
+        let row = |j: usize| if j < pinned { j } else { pinned + (j - pinned) % (capacity - pinned) };
+        let seen: Vec<usize> = (0..count).filter(|&j| pattern.visible(1, count, 0, j)).map(row).collect();
+        let mut out = vec![0.0; batch * width];
+        for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+            let at = |row: usize, c: usize| x[1][(b * capacity + row) * 2 * width + h * head_dim + c];
+            let scale = (head_dim as f64).sqrt().recip();
+            let query = |c: usize| x[0][b * width + h * head_dim + c];
+            let scores: Vec<f64> = seen
+                .iter()
+                .map(|&r| scale * (0..head_dim).map(|c| query(c) * at(r, c)).sum::<f64>())
+                .collect();
+            for (p, &r) in softmax(&scores).iter().zip(&seen) {
+                for c in 0..head_dim {
+                    out[b * width + h * head_dim + c] += p * at(r, width + c);
+                }
+            }
+        }
+        vec![out]
+    })
 }
 
 fn looked_at() -> Case {

@@ -33,7 +33,7 @@ pub(super) struct CudaPattern {
 /// Patterns by head as `PatternTable` in `kernels/attention/sizes.cuh`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct CudaPatterns {
+pub(super) struct CudaPatterns {
     patterns: [CudaPattern; 8],
     of_head: [u8; 64],
 }
@@ -66,8 +66,21 @@ pub(super) fn check(graph: &Graph, head_dim: usize, heads: usize, patterns: &[Pa
     table(heads, patterns).map(|_| ())
 }
 
+/// Elements between the rows of a tensor, as the kernels take it.
+pub(super) fn stride(span: &Span) -> Result<i32> {
+    let aligned =
+        span.row_stride.is_multiple_of(CHUNK) && span.offset.is_multiple_of(CHUNK * span.dtype.bytes());
+    match (aligned, i32::try_from(span.row_stride)) {
+        (true, Ok(stride)) => Ok(stride),
+        _ => Err(Error::failed(format!(
+            "attention: the rows of {} do not begin on 16 bytes: {} elements apart",
+            span.name, span.row_stride
+        ))),
+    }
+}
+
 /// The patterns by head, each once.
-fn table(heads: usize, patterns: &[Pattern]) -> Result<CudaPatterns> {
+pub(super) fn table(heads: usize, patterns: &[Pattern]) -> Result<CudaPatterns> {
     let mut table = CudaPatterns::zeroed();
     let mut known: Vec<Pattern> = Vec::new();
     if heads > table.of_head.len() {
@@ -101,17 +114,6 @@ impl Attention {
 
     fn sizes(&self, strides: [&Span; 4], gradients: [Option<&Span>; 4], term: usize) -> Result<CudaSizes> {
         let Heads { batch, heads, queries, keys } = self.heads;
-        let stride = |span: &Span| -> Result<i32> {
-            let aligned = span.row_stride.is_multiple_of(CHUNK)
-                && span.offset.is_multiple_of(CHUNK * span.dtype.bytes());
-            match (aligned, i32::try_from(span.row_stride)) {
-                (true, Ok(stride)) => Ok(stride),
-                _ => Err(Error::failed(format!(
-                    "attention: the rows of {} do not begin on 16 bytes: {} elements apart",
-                    span.name, span.row_stride
-                ))),
-            }
-        };
         let mut sizes = CudaSizes {
             shape: [batch as i32, heads as i32, queries as i32, keys as i32],
             strides: [0; 4],

@@ -14,6 +14,7 @@ mod cpu_decode;
 mod cpu_forward;
 mod cpu_tile;
 mod cuda;
+pub mod decode;
 mod launch_cpu;
 pub mod pattern;
 
