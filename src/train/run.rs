@@ -505,6 +505,19 @@ impl Trainer<'_> {
     }
 }
 
+/// The trained parameters of a flat buffer, by name.
+fn named<'a>(specs: &[Spec], flat: &'a [f32], suffix: &str) -> Vec<Tensor<'a>> {
+    specs
+        .iter()
+        .filter(|s| s.is_trained())
+        .map(|spec| Tensor {
+            name: format!("{}{suffix}", spec.name),
+            shape: spec.shape.clone(),
+            data: &flat[spec.offset..spec.offset + spec.len()],
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -520,17 +533,4 @@ mod tests {
         assert!(state.judge(50, 2.0));
         assert_eq!((state.best_step, state.stale), (Some(50), 0));
     }
-}
-
-/// The trained parameters of a flat buffer, by name.
-fn named<'a>(specs: &[Spec], flat: &'a [f32], suffix: &str) -> Vec<Tensor<'a>> {
-    specs
-        .iter()
-        .filter(|s| s.is_trained())
-        .map(|spec| Tensor {
-            name: format!("{}{suffix}", spec.name),
-            shape: spec.shape.clone(),
-            data: &flat[spec.offset..spec.offset + spec.len()],
-        })
-        .collect()
 }
