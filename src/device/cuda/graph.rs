@@ -2,7 +2,7 @@
 //!
 //! The first run of a program launches plainly: it loads kernels and measures products, which a recording does not allow.
 //! The second one is recorded. What changes between runs is in the GPU's memory (`Region::State`), so a replay is right
-//! for every step; `device::gpu::tests` holds the launch code to that.
+//! for every step: launch code is given the place of those words and not the words.
 
 use std::collections::HashMap;
 use std::sync::Once;

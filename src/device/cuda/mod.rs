@@ -60,8 +60,7 @@ pub fn run_nodes(
     match known {
         Some(Known::Recorded(_)) => {}
         Some(Known::Seen) => {
-            let recorded =
-                Recording::of(&memory.stream, || launch(program, nodes.clone(), memory, true, state));
+            let recorded = Recording::of(&memory.stream, || launch(program, nodes.clone(), memory, true));
             memory.graphs.keep(program.id, recorded);
         }
         Some(Known::Refused) | None => {}
@@ -72,22 +71,16 @@ pub fn run_nodes(
             let last = program.nodes.last().map_or("nothing", |node| node.op.name());
             memory.launched(&format!("a graph of {} operations that ends with {last}", program.nodes.len()));
         }
-        _ => launch(program, nodes, memory, false, state)?,
+        _ => launch(program, nodes, memory, false)?,
     }
     memory.turn()
 }
 
-fn launch(
-    program: &Program,
-    nodes: Range<usize>,
-    memory: &Memory,
-    capturing: bool,
-    state: &StepState,
-) -> Result<()> {
+fn launch(program: &Program, nodes: Range<usize>, memory: &Memory, capturing: bool) -> Result<()> {
     for node in &program.nodes[nodes] {
         let mut backend = Cuda::new(memory, capturing);
         node.op
-            .cuda(&mut Launcher::new(program, node, STORAGE, &mut backend, *state))
+            .cuda(&mut Launcher::new(program, node, STORAGE, &mut backend))
             .map_err(|error| Error::failed(format!("{}: {error}", node.op.name())))?;
     }
     Ok(())

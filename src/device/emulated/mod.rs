@@ -30,7 +30,7 @@ pub fn run_nodes(
         let storage = memory.device().storage();
         let mut backend = Emulator { memory };
         node.op
-            .cuda(&mut Launcher::new(program, node, storage, &mut backend, *state))
+            .cuda(&mut Launcher::new(program, node, storage, &mut backend))
             .map_err(|error| Error::failed(format!("{}: {error}", node.op.name())))?;
     }
     Ok(())

@@ -43,18 +43,11 @@ pub struct Launcher<'a> {
     node: &'a Node,
     storage: DType,
     backend: &'a mut dyn Backend,
-    pub state: StepState,
 }
 
 impl<'a> Launcher<'a> {
-    pub fn new(
-        program: &'a Program,
-        node: &'a Node,
-        storage: DType,
-        backend: &'a mut dyn Backend,
-        state: StepState,
-    ) -> Self {
-        Launcher { program, node, storage, backend, state }
+    pub fn new(program: &'a Program, node: &'a Node, storage: DType, backend: &'a mut dyn Backend) -> Self {
+        Launcher { program, node, storage, backend }
     }
 
     /// What activations and the copy of the weights are stored as.
@@ -135,15 +128,16 @@ impl<'a> Launcher<'a> {
         self.backend.zero(span)
     }
 
-    /// The words that change from step to step, see [`StepState::words`].
+    /// The words that change from step to step, see [`StepState::words`]. Launch code has their place only: a recorded
+    /// launch is replayed in steps that have others.
     pub fn step_state(&self) -> Span {
         Span {
             name: "step state".into(),
             region: Region::State,
             offset: 0,
             rows: 1,
-            columns: self.state.words().len(),
-            row_stride: self.state.words().len(),
+            columns: StepState::default().words().len(),
+            row_stride: StepState::default().words().len(),
             dtype: DType::U32,
         }
     }
