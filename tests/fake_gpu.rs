@@ -158,3 +158,13 @@ fn the_second_run_is_recorded_and_later_ones_replay_it() {
     assert_eq!((plain("graph of"), plain("record"), plain("launch product 1")), (0, 0, 0));
     assert!(plain("launch add_bf16") >= program::RUNS);
 }
+
+/// Every case through the device's own code: memory, copies, parameters, products, and the second run as a recording.
+#[test]
+fn every_case_passes_on_the_fake_gpu() {
+    let Some(libraries) = libraries() else { return };
+    let output = evoke("selftest --device cuda --json", libraries, &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!((output.status.code(), report["failed"].as_u64()), (Some(0), Some(0)), "{report}");
+    assert!(report["passed"].as_u64() > Some(150), "{report}");
+}
