@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use common::{evoke, json, run, succeeded, text};
-use evoke::eval::tokenize;
+use evoke::eval::{distance, tokenize};
 use serde_json::Value;
 
 const ANNOTATIONS: &str = "captions_val2014_mini.json";
@@ -29,19 +29,6 @@ fn prepare(coco: &Path, out: &Path) -> Value {
     let images = coco.join("images");
     let args = ["--images", text(&images), "--out", text(out), "--size", "64", "--json"];
     json(run(&[&["prepare", "coco", "--annotations", text(&annotations)], &args[..]].concat()))
-}
-
-/// How many words must be changed, added or left out (Levenshtein 1966).
-fn distance(a: &[String], b: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, word) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, other) in b.iter().enumerate() {
-            let new = (diagonal + usize::from(word != other)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], new);
-        }
-    }
-    row[b.len()]
 }
 
 fn words(caption: &str) -> Vec<String> {

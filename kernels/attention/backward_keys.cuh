@@ -92,10 +92,8 @@ EVOKE_DEVICE void attention_keys(Global<T> dk, Global<T> dv, Global<const T> q, 
     const float to_log2 = sizes.scale * LOG2_E;
     const WeightDropout dropout = weight_dropout_of(state, sizes, batch, head);
     float dk_sum[HEAD / 8][4], dv_sum[HEAD / 8][4];
-    EVOKE_UNROLL
-    for (int n = 0; n < HEAD / 8; ++n)
-        EVOKE_UNROLL
-        for (int i = 0; i < 4; ++i) dk_sum[n][i] = dv_sum[n][i] = 0.0f;
+    clear(dk_sum);
+    clear(dv_sum);
 
     const int seen_first = most(u0, c.begin), seen_last = least(u0 + TILE_ROWS, c.end);
     const Interval by = seen_first < seen_last ? c.queries_seeing(seen_first, seen_last) : Interval{0, 0};

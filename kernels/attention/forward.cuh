@@ -27,10 +27,7 @@ template <int HEAD> struct Softmax {
 
     EVOKE_DEVICE void clear() {
         for (int half = 0; half < 2; ++half) most[half] = minus_infinity(), sum[half] = 0.0f;
-        EVOKE_UNROLL
-        for (int n = 0; n < HEAD / 8; ++n)
-            EVOKE_UNROLL
-            for (int i = 0; i < 4; ++i) out[n][i] = 0.0f;
+        evoke::clear(out);
     }
 
     // Takes a tile's scores (minus infinity where hidden) in; they become weights relative to the new maxima.
@@ -69,19 +66,9 @@ EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Gl
                                     Global<const uint32_t> state, const AttentionSizes &sizes,
                                     const PatternTable &table) {
     const int head = block_y(), batch = block_z();
-    const Pattern pattern = table.patterns[table.of_head[head]];
-    const PartRange parts = parts_of_launch(pattern, sizes.term);
-    if (parts.end == 0) return;
-    const int classes = classes_of(pattern, parts.end - 1);
-    const int tiles = divide_up(divide_up(sizes.queries, classes), TILE_ROWS);
-    // Under a look-ahead mask the last queries have most to do, so they begin first.
-    const int number = classes * tiles - 1 - block_x();
-    if (number < 0) return;
-    const int index = number % classes, t0 = number / classes * TILE_ROWS;
-    const int length = key_length_of(key_lengths, batch, sizes.keys);
-    const AttentionClass grouping = class_for(pattern, parts.end - 1, parts, index, sizes, length);
-    const int t1 = least(t0 + TILE_ROWS, grouping.queries);
-    if (t0 >= t1) return;
+    const QueryTile tile = query_tile(sizes, table, key_lengths, head, batch);
+    if (!tile.present()) return;
+    const int t0 = tile.t0, t1 = tile.t1;
 
     EVOKE_SHARED_DYNAMIC(shared);
     Carve carve{shared};
@@ -93,7 +80,7 @@ EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Gl
     v = head_of<const T, HEAD>(v, batch, sizes.keys, sizes.v_stride, head);
     out = head_of<T, HEAD>(out, batch, sizes.queries, sizes.out_stride, head);
     log_sum_exp = log_sum_exp + (ptrdiff_t(batch) * sizes.heads + head) * sizes.queries;
-    const auto query_row = [&](int r) { return t0 + r < t1 ? grouping.query(t0 + r) : -1; };
+    const auto query_row = [&](int r) { return tile.query(r); };
     queries.load(q, sizes.q_stride, query_row);
     copy_async_commit();
 
@@ -121,8 +108,8 @@ EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Gl
         sync_block();
     }
 
-    for (int part = parts.begin; part < parts.end; ++part) {
-        const AttentionClass c = class_for(pattern, part, parts, index, sizes, length);
+    for (int part = tile.parts.begin; part < tile.parts.end; ++part) {
+        const AttentionClass c = tile.keys_of(part, sizes);
         const Interval some = c.touched(t0, t1), all = c.seen_by_all(t0, t1);
         if (some.begin >= some.end) continue;
         Interval seen[2];

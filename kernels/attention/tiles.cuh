@@ -66,6 +66,13 @@ template <class T, int HEAD, int ROWS> struct Stages {
 EVOKE_DEVICE int own_row(int half) { return lane() / 4 + 8 * half; }
 EVOKE_DEVICE int own_column() { return lane() % 4 * 2; }
 
+template <int BLOCKS> EVOKE_DEVICE void clear(float (&c)[BLOCKS][4]) {
+    EVOKE_UNROLL
+    for (int n = 0; n < BLOCKS; ++n)
+        EVOKE_UNROLL
+        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+}
+
 // Adds what 16 channels give to a product of rows.
 template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
 EVOKE_DEVICE void row_products_step(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
@@ -85,10 +92,7 @@ EVOKE_DEVICE void row_products_step(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> l
 template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
 EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
                                int right0 = 0) {
-    EVOKE_UNROLL
-    for (int n = 0; n < BLOCKS; ++n)
-        EVOKE_UNROLL
-        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+    clear(c);
     EVOKE_UNROLL
     for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
 }
@@ -97,10 +101,7 @@ EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, 
 template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
 EVOKE_DEVICE void row_products_rolled(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0,
                                       Tile<T, HEAD, RIGHT> right, int right0) {
-    EVOKE_UNROLL
-    for (int n = 0; n < BLOCKS; ++n)
-        EVOKE_UNROLL
-        for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
+    clear(c);
     EVOKE_ROLLED
     for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
 }

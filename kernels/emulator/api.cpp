@@ -6,26 +6,12 @@
 #include <thread>
 #include <vector>
 
+#include "emulator/api.hpp"
 #include "emulator/launch.hpp"
 
 using namespace evoke::emulator;
 
 extern "C" {
-
-struct EvokeBuffer {
-    unsigned char *start;
-    size_t bytes;
-    const char *name;
-    int writable;
-};
-
-// One parameter: its letter (registry.hpp), and its value. A tensor's is the number of its buffer (0: absent) in the
-// upper 16 bits and its offset from the buffer's start in the lower 48; a struct's is the address of its bytes.
-struct EvokeParameter {
-    char letter;
-    uint32_t bytes; // of a struct
-    uint64_t value;
-};
 
 // Runs a kernel; returns 0, or 1 with a message in `fault`.
 int evoke_emulator_launch(const char *name, const uint32_t *grid, uint64_t seed, const EvokeBuffer *buffers,

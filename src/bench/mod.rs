@@ -15,6 +15,14 @@ pub struct Spread {
     pub max_ms: f64,
 }
 
+impl Spread {
+    /// That of one run, where each timing was of `runs`.
+    pub fn each(self, runs: usize) -> Spread {
+        let share = |ms: f64| ms / runs as f64;
+        Spread { median_ms: share(self.median_ms), min_ms: share(self.min_ms), max_ms: share(self.max_ms) }
+    }
+}
+
 /// Times `body` until it has run for `seconds`, at least `least` times, after one run that is not counted.
 pub fn time(seconds: f64, least: usize, mut body: impl FnMut()) -> Spread {
     body();

@@ -7,6 +7,7 @@ use crate::bench::ceiling::{self, Ceiling};
 use crate::bench::step::{self, Setting, StepTime};
 use crate::bench::{Spread, time};
 use crate::device::Device;
+use crate::graph::DType;
 use crate::ops::Cost;
 use crate::ops::cases::{self, Case, check, table};
 use crate::train::budget;
@@ -39,10 +40,11 @@ struct Row {
     pass: &'static str,
     #[serde(flatten)]
     spread: Spread,
-    gigabytes_per_second: f64,
+    /// `None` where activations are stored in 16 bits: costs are counted in f32.
+    gigabytes_per_second: Option<f64>,
     gigaflops: f64,
-    /// The time that the ceilings allow, over the median time.
-    roofline: f64,
+    /// The time that the ceilings allow, over the median time; `None` where there are none.
+    roofline: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +60,9 @@ struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     table: Vec<table::Row>,
 }
+
+/// Runs of an op between two waits for a GPU.
+const RUNS_A_WAIT: usize = 20;
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
@@ -90,8 +95,9 @@ impl Args {
             if timed.is_empty() {
                 return Err(Error::usage(format!("no op to time is called {:?}", self.names.join(" "))));
             }
-            let ceiling = ceiling::measure();
-            report.ceiling = Some(ceiling);
+            // The ceilings are this machine's: they say nothing of a GPU.
+            let ceiling = (device == Device::Cpu).then(ceiling::measure);
+            report.ceiling = ceiling;
             for case in &timed {
                 self.time_case(case, device, ceiling, &mut report.ops)?;
             }
@@ -99,7 +105,13 @@ impl Args {
         out.result(&report, told)
     }
 
-    fn time_case(&self, case: &Case, device: Device, ceiling: Ceiling, rows: &mut Vec<Row>) -> Result<()> {
+    fn time_case(
+        &self,
+        case: &Case,
+        device: Device,
+        ceiling: Option<Ceiling>,
+        rows: &mut Vec<Row>,
+    ) -> Result<()> {
         let mut prepared = check::Prepared::new(case, device)?;
         prepared.run()?;
         let nodes = prepared.program.nodes.len();
@@ -114,22 +126,32 @@ impl Args {
                 Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops }
             });
             let mut outcome = Ok(());
+            // A GPU works on while the program goes on: several runs go before each wait, so that the wait weighs little.
+            let runs = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
             let spread = time(self.seconds, 3, || {
-                let ran =
-                    device.run_nodes(&prepared.program, range.clone(), &mut prepared.memory, &check::STATE);
-                outcome = std::mem::replace(&mut outcome, Ok(())).and(ran);
-            });
+                if outcome.is_ok() {
+                    let memory = &mut prepared.memory;
+                    outcome = (0..runs)
+                        .try_for_each(|_| {
+                            device.run_nodes(&prepared.program, range.clone(), memory, &check::STATE)
+                        })
+                        .and_then(|()| memory.finish());
+                }
+            })
+            .each(runs);
             outcome?;
             let seconds = spread.median_ms * 1e-3;
-            let floor = (cost.bytes / ceiling.bytes_per_second).max(cost.flops / ceiling.flops_per_second);
+            let floor = ceiling
+                .map(|best| (cost.bytes / best.bytes_per_second).max(cost.flops / best.flops_per_second));
+            let counted = device.storage() == DType::F32;
             rows.push(Row {
                 op: case.op,
                 name: case.name.clone(),
                 pass,
                 spread,
-                gigabytes_per_second: cost.bytes / seconds * 1e-9,
+                gigabytes_per_second: counted.then_some(cost.bytes / seconds * 1e-9),
                 gigaflops: cost.flops / seconds * 1e-9,
-                roofline: floor / seconds,
+                roofline: floor.map(|floor| floor / seconds),
             });
         }
         Ok(())
@@ -144,6 +166,8 @@ fn told(report: &Report) -> String {
             ceiling.bytes_per_second * 1e-9,
             ceiling.flops_per_second * 1e-9
         ));
+    }
+    if !report.ops.is_empty() {
         text.push_str(&format!(
             "{:<14} {:<44} {:<8} {:>9} {:>8} {:>8} {:>8}\n",
             "op", "shape", "pass", "ms", "GB/s", "GFLOP/s", "of best"
@@ -151,14 +175,14 @@ fn told(report: &Report) -> String {
     }
     for row in &report.ops {
         text.push_str(&format!(
-            "{:<14} {:<44} {:<8} {:>9.3} {:>8.1} {:>8.1} {:>6.0} %\n",
+            "{:<14} {:<44} {:<8} {:>9.3} {:>8} {:>8.1} {:>8}\n",
             row.op,
             row.name,
             row.pass,
             row.spread.median_ms,
-            row.gigabytes_per_second,
+            row.gigabytes_per_second.map_or("-".into(), |rate| format!("{rate:.1}")),
             row.gigaflops,
-            100.0 * row.roofline
+            row.roofline.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share))
         ));
     }
     if let Some(step) = &report.step {

@@ -135,6 +135,18 @@ impl Memory {
         self.failure.lock().expect("no thread panics with it").take().map_or(Ok(()), Err)
     }
 
+    /// Waits until all that was asked of the device is done: for clocks.
+    ///
+    /// # Errors
+    /// What went wrong on the GPU since it was last told.
+    pub fn finish(&self) -> Result<()> {
+        self.check()?;
+        match &self.place {
+            Place::Host(_) => Ok(()),
+            Place::Cuda(cuda) => cuda.finish(),
+        }
+    }
+
     /// The algorithms that the device's library chose for products, as JSON; `None` where there is nothing to choose.
     pub fn plans(&self) -> Option<String> {
         match &self.place {

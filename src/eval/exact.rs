@@ -42,7 +42,7 @@ pub fn agreement(pairs: &[Pair]) -> Result<Agreement> {
 }
 
 /// How many words must be changed, added or left out (Levenshtein 1966).
-fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
+pub fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, word) in a.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);

@@ -16,7 +16,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 pub use bleu::bleu;
 pub use cider::cider_d;
 pub use distinct::distinct_share;
-pub use exact::{Agreement, agreement};
+pub use exact::{Agreement, agreement, distance};
 pub use rouge::rouge_l;
 pub use tokenize::tokenize;
 

@@ -19,7 +19,8 @@ pub fn keys(dropout: Dropout, state: &StepState) -> ([u32; 2], [u32; 2]) {
     ([state.seed as u32, (state.seed >> 32) as u32], [dropout.site, state.pass as u32])
 }
 
-/// One place's dropout as kernels take it (`dropout_of` in `kernels/philox.cuh`); the threshold is 0 where there is none.
+/// The numbers behind a place's mask, and what kernels take (`dropout_of` in `kernels/philox.cuh`); the threshold is 0
+/// where there is none.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters {
     pub site: u32,
@@ -43,10 +44,9 @@ const BLOCK: usize = 256;
 impl Mask {
     /// `None` where nothing is dropped.
     pub fn new(dropout: Option<Dropout>, state: &StepState) -> Option<Mask> {
-        let dropout = dropout?;
-        let threshold = philox::threshold(dropout.rate);
-        let (key, stream) = keys(dropout, state);
-        Some(Mask { key, stream, threshold, scale: philox::kept_scale(threshold) })
+        let Parameters { threshold, scale, .. } = Parameters::of(dropout);
+        let (key, stream) = keys(dropout?, state);
+        Some(Mask { key, stream, threshold, scale })
     }
 
     /// `out = x * mask / (1 - rate)`, where `x[0]` is element `first` of the place.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 
+#include "emulator/api.hpp"
 #include "emulator/registry.hpp"
 #include "fake.hpp"
 
@@ -21,20 +22,6 @@ void note(const std::string &line) {
             std::fclose(file);
         }
 }
-
-struct EvokeBuffer {
-    unsigned char *start;
-    size_t bytes;
-    const char *name;
-    int writable;
-};
-struct EvokeParameter {
-    char letter;
-    uint32_t bytes;
-    uint64_t value;
-};
-extern "C" int evoke_emulator_launch(const char *, const uint32_t *, uint64_t, const EvokeBuffer *, size_t,
-                                     const EvokeParameter *, size_t, unsigned, char *, size_t);
 
 namespace {
 std::recursive_mutex lock;

@@ -4,9 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::pattern::Pattern;
 use super::{Attention, Heads};
-use crate::device::gpu::{Launcher, Span};
+use crate::device::gpu::{Launch, Launcher, Span};
 use crate::graph::{DType, Graph};
-use crate::ops::philox;
+use crate::ops::dropout;
 use crate::{Error, Result};
 
 /// Head sizes that there are kernels for.
@@ -114,26 +114,22 @@ impl Attention {
 
     fn sizes(&self, strides: [&Span; 4], gradients: [Option<&Span>; 4], term: usize) -> Result<CudaSizes> {
         let Heads { batch, heads, queries, keys } = self.heads;
+        let drawn = dropout::Parameters::of(self.dropout);
         let mut sizes = CudaSizes {
             shape: [batch as i32, heads as i32, queries as i32, keys as i32],
             strides: [0; 4],
             gradient_strides: [0; 4],
             term: term as i32,
             scale: (self.head_dim as f32).sqrt().recip(),
-            site: 0,
-            threshold: 0,
-            kept: 1.0,
+            site: drawn.site,
+            threshold: drawn.threshold,
+            kept: drawn.scale,
         };
         for (to, span) in sizes.strides.iter_mut().zip(strides) {
             *to = stride(span)?;
         }
         for (to, span) in sizes.gradient_strides.iter_mut().zip(gradients) {
             *to = span.map_or(Ok(0), stride)?;
-        }
-        if let Some(dropout) = self.dropout {
-            sizes.site = dropout.site;
-            sizes.threshold = philox::threshold(dropout.rate);
-            sizes.kept = philox::kept_scale(sizes.threshold);
         }
         Ok(sizes)
     }
@@ -228,40 +224,28 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
         }
     }
     let state = op.state(launch);
+    let given = [&q, &k, &v, &dout, &log_sum_exp, &delta];
     for term in 0..op.pattern_list().iter().map(|p| p.terms()).max().unwrap_or(0) {
-        launch
-            .kernel(&op.kernel("keys", &out))
-            .out(dk.clone())
-            .out(dv.clone())
-            .read(q.clone())
-            .read(k.clone())
-            .read(v.clone())
-            .read(dout.clone())
-            .read(log_sum_exp.clone())
-            .read(delta.clone())
-            .read_or_null(None)
-            .read_or_null(state.clone())
-            .plain(&sizes(term)?)
-            .plain(&table)
-            .grid3(op.key_tiles(term), heads, batch)?;
+        let kernel = launch.kernel(&op.kernel("keys", &out)).out(dk.clone()).out(dv.clone());
+        reads(kernel, given, &state, &sizes(term)?, &table).grid3(op.key_tiles(term), heads, batch)?;
     }
     for term in 0..op.query_terms() {
-        launch
-            .kernel(&op.kernel("queries", &out))
-            .out(dq.clone())
-            .read(q.clone())
-            .read(k.clone())
-            .read(v.clone())
-            .read(dout.clone())
-            .read(log_sum_exp.clone())
-            .read(delta.clone())
-            .read_or_null(None)
-            .read_or_null(state.clone())
-            .plain(&sizes(term)?)
-            .plain(&table)
-            .grid3(op.query_tiles(term), heads, batch)?;
+        let kernel = launch.kernel(&op.kernel("queries", &out)).out(dq.clone());
+        reads(kernel, given, &state, &sizes(term)?, &table).grid3(op.query_tiles(term), heads, batch)?;
     }
     Ok(())
+}
+
+/// What both kernels of backward read, behind what each of them writes.
+fn reads<'l>(
+    kernel: Launch<'l>,
+    given: [&Span; 6],
+    state: &Option<Span>,
+    sizes: &CudaSizes,
+    table: &CudaPatterns,
+) -> Launch<'l> {
+    let kernel = given.into_iter().fold(kernel, |kernel, span| kernel.read(span.clone()));
+    kernel.read_or_null(None).read_or_null(state.clone()).plain(sizes).plain(table)
 }
 
 pub(super) fn weights(op: &Attention, launch: &mut Launcher) -> Result<()> {
