@@ -336,3 +336,22 @@ fn told(report: &Report) -> String {
         report.page.display()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{DType, Graph};
+    use crate::models::captioner::{Captioner, Ends, Purpose};
+
+    /// On a machine with a GPU `auto` takes it, and heads of 24 channels have no kernel: the first command of the README
+    /// would have failed there.
+    #[test]
+    fn bug_the_demos_heads_had_no_kernel() {
+        let config = Config::default().with_text(SETTINGS, "the demo's settings", &[]).unwrap();
+        let ends = Ends { height: SIDE, width: SIDE, vocabulary: 64 };
+        let model = Captioner::new(&config.model, ends).unwrap();
+        let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
+        let words = config.model.max_words;
+        model.step(&mut Graph::storing(DType::BF16), config.train.batch, words, purpose).unwrap();
+    }
+}
