@@ -4,10 +4,15 @@
 //! *Attention Is All You Need* unless a comment says otherwise.
 
 mod check;
+pub mod foley;
+mod foley_check;
+mod foley_patterns;
 mod load;
 mod print;
 
 use serde::{Deserialize, Serialize};
+
+pub use foley::Foley;
 
 /// A run's whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]

@@ -55,6 +55,11 @@ impl Graph {
             let columns = self.tensor(id).columns();
             return Some(self.columns(base_gradient, column, columns));
         }
+        if let Role::Reshaped { base } = self.tensor(id).role {
+            let shape = self.shape(id).to_vec();
+            let gradient = self.gradient_slot(base)?;
+            return Some(self.reshape(gradient, &shape));
+        }
         if let Role::Weight(offset) = self.tensor(id).role {
             if let Some(&gradient) = self.gradients[id.index()].first() {
                 return Some(gradient);
@@ -71,9 +76,15 @@ impl Graph {
 
     /// Declares that the gradient of `id` is the tensor `gradient`, already written (an identity, or a loss).
     pub fn set_gradient(&mut self, id: Id, gradient: Id) {
-        if self.needs_gradient(id) {
-            self.gradients[id.index()].push(gradient);
+        if !self.needs_gradient(id) {
+            return;
         }
+        if let Role::Reshaped { base } = self.tensor(id).role {
+            let shape = self.shape(base).to_vec();
+            let gradient = self.reshape(gradient, &shape);
+            return self.set_gradient(base, gradient);
+        }
+        self.gradients[id.index()].push(gradient);
     }
 
     fn fresh_gradient(&mut self, id: Id) -> Id {

@@ -69,6 +69,8 @@ pub enum Role {
     Workspace,
     /// Columns `column..column + shape[1]` of another tensor's rows: no memory of its own.
     View { base: Id, column: usize },
+    /// All elements of another tensor under another shape: no memory of its own either.
+    Reshaped { base: Id },
 }
 
 /// The optimizer's flat buffers beside weights and gradients.
@@ -237,20 +239,26 @@ impl Graph {
 
     /// The tensor that owns the memory of `id`.
     pub(crate) fn root(&self, mut id: Id) -> Id {
-        while let Role::View { base, .. } = self.tensor(id).role {
+        while let Role::View { base, .. } | Role::Reshaped { base } = self.tensor(id).role {
             id = base;
         }
         id
     }
 
-    /// First column within, and columns of, the tensor that owns the memory of `id`.
+    /// The tensor that owns the memory of `id`, the first element in it, and elements from one row to the next.
     pub(crate) fn place(&self, id: Id) -> (Id, usize, usize) {
-        let (mut id, mut column) = (id, 0);
-        while let Role::View { base, column: c } = self.tensor(id).role {
-            column += c;
-            id = base;
+        let (mut id, mut first, mut stride) = (id, 0, self.tensor(id).columns());
+        loop {
+            match self.tensor(id).role {
+                Role::View { base, column } => {
+                    first += column;
+                    stride = self.tensor(base).columns();
+                    id = base;
+                }
+                Role::Reshaped { base } => id = base,
+                _ => return (id, first, stride),
+            }
         }
-        (id, column, self.tensor(id).columns())
     }
 
     /// Columns `first..first + count` of the rows of `base`, without a copy.
@@ -267,6 +275,17 @@ impl Graph {
             kept: false,
             needs_gradient: self.needs_gradient(base),
         });
+        self.gradients.push(Vec::new());
+        Id((self.tensors.len() - 1) as u32)
+    }
+
+    /// The elements of `base` under another shape, without a copy. `base` is no columns of a wider tensor.
+    pub fn reshape(&mut self, base: Id, shape: &[usize]) -> Id {
+        assert_eq!(shape.iter().product::<usize>(), self.tensor(base).len(), "as many elements as before");
+        assert!(!matches!(self.tensor(base).role, Role::View { .. }), "whole rows");
+        let mut tensor = self.tensor(base).clone();
+        (tensor.shape, tensor.role, tensor.kept) = (shape.to_vec(), Role::Reshaped { base }, false);
+        self.tensors.push(tensor);
         self.gradients.push(Vec::new());
         Id((self.tensors.len() - 1) as u32)
     }

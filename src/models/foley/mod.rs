@@ -1,0 +1,2 @@
+//! Foley.
+pub mod positions;
