@@ -106,7 +106,7 @@ impl Encoder {
             residual = g.scope(i.to_string(), |g| -> Result<Residual> {
                 let dropout = sites.dropout(rate);
                 let a =
-                    layer.attention.trace(g, p, residual.branch_input, heads, Pattern::full(), dropout)?;
+                    layer.attention.trace(g, p, residual.branch_input, heads, &[Pattern::full()], dropout)?;
                 let after = &layer.attention_norm;
                 let residual = residual.join(g, p, a, after, config.norm, sites.dropout(rate))?;
                 let f = layer.feed_forward.trace(g, p, residual.branch_input, config.activation)?;

@@ -26,7 +26,7 @@ pub struct Cache {
     pub pinned: usize,
 }
 
-/// Traces one step. The caller stores the new key and value first, and sees to it that `count` is at least 1.
+/// Traces one step, with one pattern for all heads or one for each. The caller stores the new key and value first, and sees to it that `count` is at least 1.
 ///
 /// # Errors
 /// If the shapes do not fit, or the ring is shorter than the pattern reaches back.
@@ -35,7 +35,7 @@ pub fn decode(
     [q, k, v]: [Id; 3],
     count: Id,
     cache: Cache,
-    pattern: Pattern,
+    patterns: &[Pattern],
 ) -> Result<Id> {
     let Cache { batch, heads, capacity, pinned } = cache;
     let (rows, width) = graph.matrix(q);
@@ -50,24 +50,24 @@ pub fn decode(
             graph.matrix(k)
         )));
     }
-    pattern.check()?;
-    if pattern.reach().is_some_and(|reach| reach > capacity - pinned) {
+    super::check_patterns(graph, width / heads, heads, patterns)?;
+    if patterns.iter().filter_map(|pattern| pattern.reach()).any(|reach| reach > capacity - pinned) {
         return Err(Error::usage(format!(
             "attention while decoding: a ring of {} keys is shorter than its pattern reaches back",
             capacity - pinned
         )));
     }
-    cuda::check(graph, width / heads, heads, &[pattern])?;
     let out = graph.activation("attention", &[batch, width]);
-    graph.push(DecodeStep { cache, head_dim: width / heads, pattern }, &[q, k, v, count], &[out]);
+    let op = DecodeStep { cache, head_dim: width / heads, patterns: patterns.to_vec() };
+    graph.push(op, &[q, k, v, count], &[out]);
     Ok(out)
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct DecodeStep {
     cache: Cache,
     head_dim: usize,
-    pattern: Pattern,
+    patterns: Vec<Pattern>,
 }
 
 impl DecodeStep {
@@ -97,7 +97,7 @@ impl Op for DecodeStep {
             capacity,
             pinned,
             scale: self.scale(),
-            patterns: std::slice::from_ref(&self.pattern),
+            patterns: &self.patterns,
             key_lengths: None,
         };
         let [q, k, v] = [0, 1, 2].map(|i| args.input_columns(i));
@@ -113,7 +113,7 @@ impl Op for DecodeStep {
             strides: [cuda::stride(&q)?, cuda::stride(&k)?, cuda::stride(&v)?, cuda::stride(&out)?],
             scale: self.scale(),
         };
-        let table = cuda::table(heads, &[self.pattern])?;
+        let table = cuda::table(heads, &self.patterns)?;
         launch
             .kernel(&format!("attention_decode_{}_{}", out.suffix(), self.head_dim))
             .out(out)
