@@ -3,14 +3,14 @@
 //! Keys and values of the picture for all layers come from one product, `memory`, (batch * patches, layers * 2 *
 //! width); layer i reads columns of it. That is the same arithmetic as a projection in each layer, in one large GEMM.
 
-use super::{Captioner, Ends, Sites};
+use super::{Captioner, Ends};
 use crate::Result;
 use crate::config::{self, NormOrder, Positions};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::init::Init;
 use crate::nn::layers::{FeedForward, Linear, Norm, Residual, SelfAttention};
 use crate::nn::positions::sinusoid_1d;
-use crate::nn::{Parameter, Parameters, Part};
+use crate::nn::{Parameter, Parameters, Part, Sites};
 use crate::ops::attention::{self, Heads, pattern::Pattern};
 use crate::ops::cached_attention::cached_attention;
 use crate::ops::embedding::embedding;

@@ -1,4 +1,5 @@
-//! Pictures to patches: u8 pixels (batch, height, width, 3) -> f32 (batch * grid, patch height * patch width * 3) in [-1, 1].
+//! Pictures to patches: u8 pixels (batch, height, width, 3) -> f32 (batch * grid, patch height * patch width * 3) in
+//! [-1, 1].
 //!
 //! The one place where pixels are normalised: `value = pixel / 127.5 - 1`, in training and everywhere else. (The
 //! project's ancestor trained on 0..255 and described another range.) Patches are numbered row by row; inside a patch
@@ -81,7 +82,7 @@ impl Op for Patches {
 
     fn cpu(&self, args: &Args) {
         let pixels: &[u8] = args.input(0);
-        let (columns, grid) = (self.width / self.patch, self.grid());
+        let (columns, grid) = (self.width / self.patch.1, self.grid());
         let (line, length) = (self.width * CHANNELS, self.patch.1 * CHANNELS);
         let per_patch = self.patch.0 * length;
         parallel::rows(
