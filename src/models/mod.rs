@@ -1,3 +1,4 @@
 //! Models: ordinary functions over a [`crate::graph::Graph`].
 
 pub mod captioner;
+pub mod engine;
