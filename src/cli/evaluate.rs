@@ -10,7 +10,8 @@ use super::method::MethodArgs;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::error::At;
-use crate::train::{evaluate, load};
+use crate::train::captioner::{evaluate, load};
+use crate::train::task::Report as _;
 use crate::{Error, Result};
 
 /// Score a run on held-out pictures: losses, caption scores, and whether the decoder looks at the picture

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::Output;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::device::Device;
+use crate::train::captioner::CaptionerRun;
+use crate::train::captioner::evaluate::Report;
 use crate::train::files::Disk;
 use crate::train::run::{self, Options, Summary};
 use crate::train::run_folder::RunFolder;
@@ -70,7 +72,7 @@ impl Captioner {
         // A run goes on with its own settings, unless others are given.
         let config = match &self.out {
             Some(run) if self.resume && self.config.is_none() => {
-                RunFolder::stored_config(run)?.with(None, &sets)?
+                RunFolder::stored_config::<config::Captioner>(run)?.with(None, &sets)?
             }
             _ => Config::load(self.config.as_deref(), &sets)?,
         };
@@ -87,12 +89,12 @@ impl Captioner {
         }
         let options =
             Options { data, out: run, config, resume: self.resume, device, quiet: self.quiet, files: &Disk };
-        let summary = run::train(&options)?;
+        let summary = run::train::<CaptionerRun>(&options)?;
         out.result(&summary, told)
     }
 }
 
-fn told(summary: &Summary) -> String {
+fn told(summary: &Summary<Report>) -> String {
     let mut text = format!(
         "{} steps, loss {:.4}, {:.1} samples/s\nrun: {}",
         summary.steps,

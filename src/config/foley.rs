@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, NormOrder, Stem};
+use super::{Activation, Model, NormOrder, Optimizer, Rules, Schedule, Stem, Train};
 
 /// The foley model's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,6 +131,47 @@ impl Default for Foley {
             head: Head::Classes,
             group: 500,
         }
+    }
+}
+
+/// What the foley model learns from: each term with its weight, 0 to leave it out. The spectrogram terms compare the
+/// waveform that the probabilities promise, with `head = "groups"` the waveform itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoundLoss {
+    /// Of the code of each sample, with `head = "classes"`.
+    pub cross_entropy: f32,
+    pub label_smoothing: f32,
+}
+
+impl Default for SoundLoss {
+    fn default() -> Self {
+        SoundLoss { cross_entropy: 1.0, label_smoothing: 0.0 }
+    }
+}
+
+impl Model for Foley {
+    type Loss = SoundLoss;
+    const NAME: &'static str = "foley";
+    const SECTIONS: [&'static str; 2] = ["Foley", "SoundLoss"];
+    const SOURCE: &'static str = include_str!("foley.rs");
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn check(&self, loss: &SoundLoss, rules: &mut Rules) {
+        for problem in self.problems() {
+            rules.broken(problem);
+        }
+        rules.not_negative("loss.cross_entropy", loss.cross_entropy);
+        rules.below_one("loss.label_smoothing", loss.label_smoothing);
+    }
+
+    fn defaults() -> (Optimizer, Schedule, Train) {
+        // A clip has tens of thousands of targets, a caption a dozen.
+        let optimizer = Optimizer { learning_rate: 1e-3, ..Optimizer::default() };
+        (optimizer, Schedule::default(), Train { batch: 4, evaluate_pictures: 32, ..Train::default() })
     }
 }
 

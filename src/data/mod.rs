@@ -3,6 +3,7 @@
 //! [`picture`] decodes and resizes, [`vocabulary`] turns text into tokens, [`writer`] writes [`shard`]s and the
 //! [`index`], [`dataset`] reads them back, [`order`] says which row comes when, [`verify`] checks every byte.
 
+pub mod ahead;
 mod bpe;
 pub mod captions;
 pub mod coco;

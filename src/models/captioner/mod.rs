@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 pub use decoder::{Cached, Decoder};
 pub use encoder::Encoder;
-pub use session::{Planned, Session};
+pub use session::Session;
 
 /// What the data says about the model's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
