@@ -22,8 +22,8 @@ impl Size {
     pub fn radius(self) -> f64 {
         match self {
             Size::Small => 0.12,
-            Size::Medium => 0.15,
-            Size::Large => 0.19,
+            Size::Medium => 0.145,
+            Size::Large => 0.175,
         }
     }
 }
@@ -64,6 +64,12 @@ impl Body {
             -along.clone().fold(f64::INFINITY, f64::min) + around,
             along.fold(f64::NEG_INFINITY, f64::max) + around,
         )
+    }
+
+    /// How far it reaches in any direction.
+    pub fn furthest(&self) -> f64 {
+        let (corners, around) = self.outline();
+        around + corners.iter().map(|&corner| dot(corner, corner).sqrt()).fold(0.0, f64::max)
     }
 
     pub fn advance(&mut self, seconds: f64) {

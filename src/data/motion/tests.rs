@@ -39,7 +39,7 @@ fn clips_are_a_pure_function_of_their_key_and_keep_their_bits() {
             .collect();
         crate::data::hash_hex(&bytes)
     });
-    assert_eq!(digests, ["", ""]);
+    assert_eq!(digests, ["e9265f9df2a2ad2b", "212f54e560c75459"]);
 }
 
 #[test]
@@ -98,13 +98,8 @@ fn at_a_strike_things_touch_and_turn_back() {
                 }
                 Partner::Body(other) => {
                     pairs += 1;
-                    // Grown by a hundredth they would overlap; now they do not, and they part.
-                    let mut nearer = bodies[other];
-                    for axis in 0..2 {
-                        nearer.place[axis] += 0.02 * (body.place[axis] - nearer.place[axis]);
-                    }
-                    assert!(overlap(body, &nearer) || corner_touch(body, &bodies[other]));
-                    assert!(!overlap(body, &bodies[other]));
+                    let gap = gap(body, &bodies[other]).min(gap(&bodies[other], body));
+                    assert!((-1e-5..2e-3).contains(&gap), "{index}: {gap}");
                     let before = course.at(event.seconds - 1e-6);
                     let impulse = |bodies: &[Body], axis: usize| -> f64 {
                         [event.body, other].iter().map(|&i| bodies[i].mass() * bodies[i].velocity[axis]).sum()
@@ -119,9 +114,23 @@ fn at_a_strike_things_touch_and_turn_back() {
     assert!(pairs > 100, "{pairs} strikes of two shapes");
 }
 
-/// A corner enters too little area for the grid to see.
-fn corner_touch(one: &Body, other: &Body) -> bool {
-    one.shape != Shape::Circle || other.shape != Shape::Circle
+/// The least distance from points along the outline of the one to the other, with the distances pictures are drawn with.
+fn gap(one: &Body, other: &Body) -> f32 {
+    let (corners, around) = one.shape.convex().unwrap();
+    let points = (0..2000).map(|i| {
+        let share = i as f32 / 2000.0 * corners.len() as f32;
+        let (from, to) = (corners[share as usize], corners[(share as usize + 1) % corners.len()]);
+        let (along, angle) = (share.fract(), std::f32::consts::TAU * share);
+        let way = |from: f32, to: f32| from + (to - from) * along;
+        (way(from.0, to.0) + around * angle.cos(), way(from.1, to.1) + around * angle.sin())
+    });
+    let (radius, theirs) = (one.size.radius(), other.size.radius());
+    let distances = points.map(|(x, y)| {
+        let x = one.place[0] + f64::from(x) * radius - other.place[0];
+        let y = one.place[1] + f64::from(y) * radius - other.place[1];
+        other.shape.distance((x / theirs) as f32, (y / theirs) as f32) * theirs as f32
+    });
+    distances.fold(f32::INFINITY, f32::min)
 }
 
 #[test]
@@ -167,7 +176,7 @@ fn strikes_come_at_a_pace_that_can_be_heard_and_never_clip() {
         println!("{pace:.2} strikes a second, {near} of {strikes} near each other");
         assert!((1.5..4.0).contains(&pace), "{pace} strikes a second");
         assert!(near * 50 < strikes, "{near} of {strikes} strikes follow another within 60 ms");
-        assert!(speeds.iter().filter(|&&speed| speed < 0.12).count() * 50 < strikes);
+        assert!(speeds.iter().filter(|&&speed| speed < 0.1).count() * 50 < strikes);
     }
 }
 

@@ -5,9 +5,9 @@
 //! | size | pitch: small 523 Hz, medium 349 Hz, large 233 Hz |
 //! | shape | timbre: how strong the partials at 2 and 3 times the pitch are |
 //! | colour | how fast it fades: time constants from 25 to 130 ms |
-//! | speed | loudness: amplitude 0.15 for a touch, 0.55 for 2 sides a second across the surface |
+//! | speed | loudness: amplitude 0.12 for a touch, 0.6 from 1.2 sides a second across the surface |
 //!
-//! Where two shapes strike each other both sound, the larger one at half the loudness. Amplitudes add up; partials
+//! Where two shapes strike each other both sound, the larger one at a third of the loudness. Amplitudes add up; partials
 //! above 0.45 of the sample rate are left out, whatever is left is as loud.
 
 use super::body::{Body, Size};
@@ -16,6 +16,8 @@ use crate::data::scenes::{Colour, Shape};
 
 /// Fades by this many time constants, to 0.1 % of its start, then ends.
 const LENGTH: f64 = 7.0;
+/// How loud the larger one of two is: a third, so that the strike has one pitch that is heard first.
+pub const SECOND: f64 = 1.0 / 3.0;
 
 /// A shape's sound.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,5 +83,5 @@ impl Voice {
 
 /// Loudness of a strike at this speed across the surface, in sides a second.
 pub fn loudness(speed: f64) -> f64 {
-    0.15 + 0.2 * speed.min(2.0)
+    0.12 + 0.4 * speed.min(1.2)
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Body, Size};
 use super::course::{Course, Partner};
 use super::draw;
-use super::voice::{Voice, loudness};
+use super::voice::{SECOND, Voice, loudness};
 use crate::data::scenes::random::Draws;
 use crate::data::scenes::{Colour, Level, Shape, Split};
 use crate::{Error, Result};
@@ -74,11 +74,11 @@ const PEAK: f64 = 0.9;
 /// Strikes of a clip keep this many seconds from each other and from the clip's ends, as far as possible.
 const APART: f64 = 0.06;
 /// Softer strikes than this, in sides a second, are avoided: one hardly sees them.
-const GRAZE: f64 = 0.12;
+const GRAZE: f64 = 0.1;
 /// Strikes a second.
 const BUSY: f64 = 4.5;
 /// Beginnings that are tried before the best of them is taken.
-const TRIES: usize = 64;
+const TRIES: usize = 256;
 
 /// Is this shape never shown in this colour in training? One colour in four, another one for each shape.
 pub fn is_held_out(shape: Shape, colour: Colour) -> bool {
@@ -190,7 +190,7 @@ impl World {
             Level::Rich => &Size::ALL,
         };
         // Slower with more shapes, which have less room: about as many strikes.
-        let pace = [1.0, 0.62, 0.46][things.len() - 1];
+        let pace = [0.7, 0.42, 0.3][things.len() - 1];
         let mut bodies: Vec<Body> = Vec::new();
         for &(shape, colour) in things {
             let mut body =
@@ -204,7 +204,7 @@ impl World {
             }
             bodies.push(body);
         }
-        let reach = |body: &Body| 1.4 * body.size.radius();
+        let reach = Body::furthest;
         let clear = bodies.iter().enumerate().all(|(i, a)| {
             bodies[..i].iter().all(|b| {
                 let (x, y) = (a.place[0] - b.place[0], a.place[1] - b.place[1]);
@@ -256,7 +256,7 @@ fn sound(course: &Course, rate: f64, wave: &mut [f64]) -> Vec<Strike> {
             if other.hertz > lead.hertz {
                 std::mem::swap(&mut lead, &mut other);
             }
-            other.add(wave, start, rate, loudness / 2.0);
+            other.add(wave, start, rate, loudness * SECOND);
         }
         lead.add(wave, start, rate, loudness);
         strikes.push(Strike { seconds: event.seconds, hertz: lead.hertz, loudness });
