@@ -78,7 +78,7 @@ const GRAZE: f64 = 0.1;
 /// Strikes a second.
 const BUSY: f64 = 4.5;
 /// Beginnings that are tried before the best of them is taken.
-const TRIES: usize = 256;
+const TRIES: usize = 512;
 
 /// Is this shape never shown in this colour in training? One colour in four, another one for each shape.
 pub fn is_held_out(shape: Shape, colour: Colour) -> bool {
@@ -163,6 +163,13 @@ impl World {
                 break things;
             }
         };
+        let sizes = match self.options.level {
+            Level::Small => &Size::ALL[..2],
+            Level::Rich => &Size::ALL,
+        };
+        // Before any place is tried: small shapes, which fit more often, are no more frequent.
+        let things: Vec<_> =
+            things.into_iter().map(|(shape, colour)| (shape, colour, draws.pick(sizes))).collect();
         let ground = match self.options.level {
             Level::Small => 246.0,
             Level::Rich => draws.between(190.0, 250.0),
@@ -184,17 +191,12 @@ impl World {
     }
 
     /// One beginning and what follows from it, with the number of its flaws. `None` if the shapes do not fit.
-    fn attempt(&self, things: &[(Shape, Colour)], draws: &mut Draws) -> Option<(usize, Course)> {
-        let sizes = match self.options.level {
-            Level::Small => &Size::ALL[..2],
-            Level::Rich => &Size::ALL,
-        };
+    fn attempt(&self, things: &[(Shape, Colour, Size)], draws: &mut Draws) -> Option<(usize, Course)> {
         // Slower with more shapes, which have less room: about as many strikes.
         let pace = [0.7, 0.42, 0.3][things.len() - 1];
         let mut bodies: Vec<Body> = Vec::new();
-        for &(shape, colour) in things {
-            let mut body =
-                Body { shape, colour, size: draws.pick(sizes), place: [0.0; 2], velocity: [0.0; 2] };
+        for &(shape, colour, size) in things {
+            let mut body = Body { shape, colour, size, place: [0.0; 2], velocity: [0.0; 2] };
             for axis in 0..2 {
                 let (low, high) = body.reach(axis);
                 let share = f64::from(draws.between(0.05, 0.95));
