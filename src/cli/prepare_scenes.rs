@@ -6,7 +6,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::Output;
-use super::prepare::{Summary, write_split};
+use super::prepare::Summary;
+use super::prepare_progress::write_split;
 use crate::Result;
 use crate::data::picture::{Fit, Preprocessing, Skipped};
 use crate::data::scenes::{Level, Split, World, WorldOptions};
