@@ -14,6 +14,7 @@ mod files;
 pub mod index;
 mod journal;
 pub mod loader;
+pub mod motion;
 pub mod order;
 pub mod picture;
 pub mod scenes;
