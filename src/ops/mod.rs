@@ -14,6 +14,7 @@ pub mod optimizer;
 pub mod patches;
 pub mod philox;
 pub mod positions;
+pub mod spectrogram;
 
 use std::fmt::Debug;
 

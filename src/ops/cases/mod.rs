@@ -257,6 +257,13 @@ pub static REGISTRY: &[Entry] = &[
         ops: &[("positions", "a row of positions added to each token, with dropout")],
         cases: super::positions::cases,
     },
+    Entry {
+        ops: &[(
+            "spectrogram loss",
+            "difference of two spectrograms and its gradient, no spectrogram stored",
+        )],
+        cases: super::spectrogram::cases::cases,
+    },
 ];
 
 /// Every case of every op. Those without a reference are timed only.
