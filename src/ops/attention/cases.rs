@@ -1,7 +1,7 @@
 //! Cases of attention: every pattern, queries apart from keys, packed projections, dropout.
 
 use super::decode::{self, Cache};
-use super::pattern::Pattern;
+use super::pattern::{ALL, Pattern, Rate};
 use super::{Heads, attention, weights};
 use crate::graph::DType;
 use crate::ops::cases::reference::softmax;
@@ -69,6 +69,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(banded.stored_as(DType::F16));
     }
     cases.extend(mixed());
+    cases.extend(in_time());
     cases.extend(padded());
     cases.push(looked_at());
     for (name, pattern) in PATTERNS {
@@ -85,12 +86,29 @@ pub fn cases() -> Vec<Case> {
         cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim));
         cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim).stored_as(DType::F16));
     }
+    let frames = Pattern::in_time(1, 0, 7, Rate::new(3, 20));
+    for (name, pattern, position) in [
+        ("frame 1,0 of 7 tokens", frames, 0),
+        ("frame 1,0 of 7 tokens", frames, 19),
+        ("frame 1,0 of 7 tokens", frames, 41),
+        ("frame 1,0 of 7 tokens, prefix 2", frames.with_prefix(2), 13),
+        // Behind the last frame: nothing is seen.
+        ("frame 0,0 of 7 tokens", Pattern::in_time(0, 0, 7, Rate::new(1, 4)), 49),
+        ("full", Pattern::full(), 3),
+        ("dilated 4,0 by 3", Pattern::dilated(4, 0, 3), 44),
+        ("strided 9", Pattern::strided(9), 47),
+    ] {
+        let heads = Heads { batch: 2, heads: 2, queries: 50, keys: 53 };
+        cases.push(decoded_fixed(name, pattern, heads, position, 32));
+    }
     let timed = [
         ("full", Pattern::full(), (16, 8, 196, 196), 32),
         ("full", Pattern::full(), (16, 8, 20, 196), 32),
         ("causal", Pattern::causal(), (16, 8, 20, 20), 32),
         ("full", Pattern::full(), (1, 8, 2048, 2048), 64),
         ("band 256,0", Pattern::banded(256, 0), (1, 4, 16_000, 16_000), 32),
+        // A second of sound to three frames of 49 patches, the one shown and the one before.
+        ("frame 1,0", Pattern::in_time(1, 0, 49, Rate::new(3, 16_000)), (1, 4, 16_000, 147), 32),
     ];
     for (name, pattern, (batch, heads, queries, keys), head_dim) in timed {
         let heads = Heads { batch, heads, queries, keys };
@@ -118,6 +136,28 @@ fn mixed() -> Vec<Case> {
         against_double("by head", with(1, 70, 70, 32, &four, None, 0.0)),
         against_double("by head, merged", with(1, 70, 75, 32, &three, None, 0.25)),
     ]
+}
+
+/// Samples that see the frames about them: odd rates, frames that nobody sees, samples behind the last frame.
+fn in_time() -> Vec<Case> {
+    let patterns = [
+        ("frame 1,0 of 3 tokens, 2 in 9", Pattern::in_time(1, 0, 3, Rate::new(2, 9))),
+        ("frame 0,1 of 7 tokens, 3 in 40", Pattern::in_time(0, 1, 7, Rate::new(3, 40))),
+        ("frame 0,0 of 1 token, 5 in 7", Pattern::in_time(0, 0, 1, Rate::new(5, 7))),
+        ("frames up to it of 5 tokens, 1 in 6", Pattern::in_time(ALL, 0, 5, Rate::new(1, 6))),
+        (
+            "frame 0,0 of 4 tokens, 7 in 2, prefix 3",
+            Pattern::in_time(0, 0, 4, Rate::new(7, 2)).with_prefix(3),
+        ),
+    ];
+    let mut cases = Vec::new();
+    for (name, pattern) in patterns {
+        cases.push(checked(name, pattern, (2, 2, 41, 23), 12, 0.0).on_cpu());
+        cases.push(checked(name, pattern, (1, 2, 70, 133), 32, 0.0));
+    }
+    let (name, pattern) = patterns[0];
+    cases.push(checked(name, pattern, (2, 1, 150, 100), 64, 0.25));
+    cases
 }
 
 /// Padded sequences, down to one without a key.
@@ -279,6 +319,34 @@ fn decoded(name: &str, pattern: Pattern, cache: Cache, count: usize, head_dim: u
             }
         }
         vec![out]
+    })
+}
+
+/// One query of many over keys that stay: its row of the whole attention.
+fn decoded_fixed(name: &str, pattern: Pattern, heads: Heads, position: usize, head_dim: usize) -> Case {
+    let Heads { batch, heads: count, queries, keys } = heads;
+    let width = count * head_dim;
+    let inputs = vec![
+        Input::activation(&[batch, width], 1.0),
+        Input::activation(&[batch * keys, 2 * width], 1.0),
+        Input::tokens(&[1], vec![position as u32]),
+    ];
+    let label = format!(
+        "{name}, {batch} x {count} heads of {head_dim}, query {position} of {queries}, {keys} keys stay"
+    );
+    Case::new("attention decode", label, inputs, move |g, x| {
+        let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
+        Ok(vec![decode::decode_fixed(g, [x[0], k, v], x[2], heads, &[pattern])?])
+    })
+    .gradient(Gradient::None)
+    .against(move |x| {
+        // The query in its row of a sequence of zeros.
+        let mut q = vec![0.0; batch * queries * width];
+        let row = |b: usize| (b * queries + position) * width..(b * queries + position + 1) * width;
+        (0..batch).for_each(|b| q[row(b)].copy_from_slice(&x[0][b * width..(b + 1) * width]));
+        let setting = Setting { heads, head_dim, patterns: vec![pattern], lengths: None, rate: 0.0 };
+        let all = reference(&[q, x[1].clone()], &setting, &|v| v);
+        vec![(0..batch).flat_map(|b| all[row(b)].to_vec()).collect()]
     })
 }
 

@@ -422,8 +422,20 @@ fn decoding_gives_the_rows_of_forward() {
         for position in 0..case.keys {
             let (patterns, scale) = (&case.patterns[..], problem.scale);
             let (batch, heads, head_dim, keys) = (2, 2, 20, position + 1);
-            let sizes =
-                Decode { batch, heads, head_dim, keys, capacity, pinned, scale, patterns, key_lengths: None };
+            let (queries, query) = (1, 0);
+            let sizes = Decode {
+                batch,
+                heads,
+                head_dim,
+                queries,
+                query,
+                keys,
+                capacity,
+                pinned,
+                scale,
+                patterns,
+                key_lengths: None,
+            };
             let mut query = vec![];
             for b in 0..batch {
                 let row = (b * case.keys + position) * width;

@@ -27,6 +27,8 @@ pub(super) struct CudaPattern {
     pub a: i32,
     pub b: i32,
     pub c: i32,
+    pub d: i32,
+    pub e: i32,
     pub prefix: i32,
 }
 

@@ -17,6 +17,8 @@ mod cuda;
 pub mod decode;
 mod launch_cpu;
 pub mod pattern;
+mod pattern_class;
+mod pattern_text;
 
 use self::pattern::Pattern;
 use super::{Cost, Dropout, Op};
