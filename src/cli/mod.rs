@@ -11,6 +11,7 @@ mod method;
 mod output;
 mod plan;
 mod prepare;
+mod prepare_motion;
 mod prepare_progress;
 mod prepare_scenes;
 mod score;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::prepare_progress::write_split;
-use super::prepare_scenes::Scenes;
+use super::prepare_scenes;
 use crate::data::captions::{self, Item, PictureFiles};
 use crate::data::picture::{Fit, Preprocessing};
 use crate::data::vocabulary::{Kind, Vocabulary};
@@ -28,7 +28,7 @@ pub struct Args {
 enum Kinds {
     Coco(Coco),
     Captions(Captions),
-    Scenes(Scenes),
+    Scenes(prepare_scenes::Args),
 }
 
 /// From COCO's annotation files and their folders of pictures

@@ -9,6 +9,7 @@ mod body;
 mod course;
 mod draw;
 mod numbers;
+mod source;
 mod voice;
 mod world;
 
@@ -17,5 +18,6 @@ mod tests;
 
 pub use body::{Body, Size};
 pub use course::{Course, Event, Partner};
+pub use source::MovingScenes;
 pub use voice::{Voice, loudness};
 pub use world::{Clip, MotionOptions, Strike, World, is_held_out};
