@@ -32,8 +32,8 @@ pub struct Foley {
     /// Frames on either side that a frame's tokens see in the encoder; 0 means all frames.
     pub encoder_window: usize,
     /// Which earlier samples a sample sees, a text for each layer; the last is also that of the layers behind it. A
-    /// text has one pattern, or one for each head with spaces or `;` between: `"band:256"`,
-    /// `"band:256 band:256 dilated:256:2 dilated:256:4"`. Empty: `preset` decides.
+    /// text has one pattern, or one for each head with spaces between: `"band:256"`, `"2*band:256 dilated:256:2
+    /// dilated:256:4"`, `"causal"`, `"strided:sqrt"`, `"fixed:128:8"`. Empty: `preset` decides.
     pub patterns: Vec<String>,
     /// Published settings of the patterns, from `window` and `stride`.
     pub preset: Preset,

@@ -119,7 +119,11 @@ mod tests {
                 f.activation = Activation::Relu;
                 f.head = Head::Groups;
                 f.cross_window = vec![];
-                f.patterns = vec!["band:16 band:16 dilated:16:2 dilated:16:4".into(), "dense".into()];
+                f.patterns = vec![
+                    "band:16 band:16 dilated:16:2 dilated:16:4".into(),
+                    "causal".into(),
+                    "strided-local:sqrt strided-column:sqrt fixed:128:8 band:4+prefix:1".into(),
+                ];
             }),
             ""
         );
@@ -144,11 +148,22 @@ mod tests {
             (told(|f| f.group = 0), "model.group"),
             (told(|f| f.encoder_dropout = 1.0), "model.encoder_dropout"),
             (told(|f| f.decoder_dropout = f32::NAN), "model.decoder_dropout"),
-            (told(|f| f.patterns = vec!["dense".into(); 5]), "model.patterns has 5"),
+            (told(|f| f.patterns = vec!["causal".into(); 5]), "model.patterns has 5"),
         ];
-        for text in
-            ["band:0", "band:-3", "bant:3", "band", "dilated:4", "dilated:4:0", "", "band:8 band:8", "full"]
-        {
+        for text in [
+            "band:0",
+            "band:-3",
+            "bant:3",
+            "band",
+            "dilated:4",
+            "dilated:4:0",
+            "",
+            "band:8 band:8",
+            "full",
+            "band:4,4",
+            "band:4+prefix:2",
+            "in-time:1,0:4:3/16000",
+        ] {
             cases.push((told(|f| f.patterns = vec![text.into()]), "model.patterns"));
         }
         for (told, part) in cases {

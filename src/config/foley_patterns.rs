@@ -21,28 +21,23 @@ impl Foley {
     pub fn layer_patterns(&self, samples: usize) -> Result<Vec<Vec<Pattern>>> {
         (0..self.decoder_layers)
             .map(|layer| match self.patterns.get(layer).or(self.patterns.last()) {
-                Some(text) => self.parsed(text),
+                Some(text) => self.parsed(text, samples),
                 None => Ok(self.published(layer, samples)),
             })
             .collect()
     }
 
-    fn parsed(&self, text: &str) -> Result<Vec<Pattern>> {
-        let refused = |why: String| Error::usage(format!("model.patterns has {text:?}: {why}"));
-        let mut patterns = Vec::new();
-        for part in text.split([' ', ';']).filter(|part| !part.is_empty()) {
-            let pattern = parse(part).map_err(|error| refused(error.to_string()))?;
-            if !pattern.is_causal() {
-                return Err(refused(format!("{part} lets a sample see later ones")));
+    fn parsed(&self, text: &str, samples: usize) -> Result<Vec<Pattern>> {
+        let refused = |why: String| Error::usage(format!("model.patterns: {why}"));
+        let patterns = Pattern::parse_heads(text, self.heads, Some(samples))
+            .map_err(|error| refused(error.to_string()))?;
+        for pattern in &patterns {
+            // A prefix is seen by all: behind the first sample it would be seen before it has sounded.
+            if !pattern.is_causal() || pattern.prefix_keys(usize::MAX) > 1 {
+                return Err(refused(format!(
+                    "`{pattern}` lets a sample see later ones; a window looks back only, and a prefix is one sample"
+                )));
             }
-            patterns.push(pattern);
-        }
-        if patterns.len() != 1 && patterns.len() != self.heads {
-            return Err(refused(format!(
-                "{} patterns, but a layer needs one, or one for each of {} heads",
-                patterns.len(),
-                self.heads
-            )));
         }
         Ok(patterns)
     }
@@ -96,21 +91,6 @@ impl Foley {
     }
 }
 
-fn parse(text: &str) -> Result<Pattern> {
-    let mut words = text.split(':');
-    let kind = words.next();
-    let numbers: Vec<u32> = words
-        .map(|word| word.parse().ok().filter(|&number| number > 0))
-        .collect::<Option<_>>()
-        .ok_or_else(|| Error::usage(format!("{text} has a number that is not 1 or more")))?;
-    match (kind, numbers[..].as_ref()) {
-        (Some("dense"), []) => Ok(Pattern::causal()),
-        (Some("band"), &[left]) => Ok(Pattern::banded(left, 0)),
-        (Some("dilated"), &[left, dilation]) => Ok(Pattern::dilated(left, 0, dilation)),
-        _ => Err(Error::usage(format!("{text} is no pattern: take dense, band:256, or dilated:256:4"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_last_text_is_also_that_of_the_layers_behind_it() {
-        let texts = vec!["band:4".to_string(), "band:1;band:2;band:3 dilated:4:5".to_string()];
+        let texts = vec!["band:4".to_string(), "2*band:1 band:3 dilated:4:5".to_string()];
         let foley = Foley { patterns: texts, ..Foley::default() };
         let layers = foley.layer_patterns(100).unwrap();
         assert_eq!(layers[0], [Pattern::banded(4, 0)]);

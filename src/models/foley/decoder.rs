@@ -12,7 +12,8 @@ use crate::graph::{Graph, Id};
 use crate::nn::init::Init;
 use crate::nn::layers::{FeedForward, Linear, Norm, Residual, SelfAttention};
 use crate::nn::{Parameter, Parameters, Part, Sites};
-use crate::ops::attention::{self, Heads, pattern::Pattern};
+use crate::ops::attention::pattern::{Pattern, Rate};
+use crate::ops::attention::{self, Heads};
 use crate::ops::embedding::embedding;
 
 const PART: Part = Part::Decoder;
@@ -62,7 +63,12 @@ pub(super) struct Seen {
 }
 
 impl Decoder {
-    pub(super) fn new(p: &mut Parameters, config: &config::Foley, ends: Ends) -> Result<Decoder> {
+    pub(super) fn new(
+        p: &mut Parameters,
+        config: &config::Foley,
+        ends: Ends,
+        tokens: usize,
+    ) -> Result<Decoder> {
         let (width, depth) = (config.width, config.decoder_layers);
         // Unit variance after the scale of sqrt(width), and sensible logits where the table is the output layer too.
         let table = Init::Normal((width as f32).powf(-0.5));
@@ -109,7 +115,7 @@ impl Decoder {
         }
         let output =
             (!config.tie_embeddings).then(|| p.add(PART, "decoder.output", &[ends.classes, width], table));
-        let near = Pattern::full();
+        let near = near(config, ends, tokens);
         Ok(Decoder { codes, positions, first_norm, memory, layers, output, near })
     }
 
@@ -174,6 +180,31 @@ impl Decoder {
         };
         Ok(Residual { stream: x, branch_input })
     }
+}
+
+/// Which of the frames' tokens a sample sees.
+fn near(config: &config::Foley, ends: Ends, tokens: usize) -> Pattern {
+    let &[before, after] = config.cross_window.as_slice() else { return Pattern::full() };
+    if ends.frames == 0 {
+        return Pattern::full();
+    }
+    // Frames and samples that last equally long: frames / samples = number / (second * sample_rate).
+    let (number, second) = ends.frame_rate;
+    let (frames, samples) = whole(u64::from(number), u64::from(second) * u64::from(ends.sample_rate));
+    Pattern::in_time(before as u32, after as u32, (tokens / ends.frames) as u32, Rate::new(frames, samples))
+}
+
+/// The fraction in lowest terms; where that is too large for 32 bits, the nearest that is not much larger than half.
+fn whole(over: u64, under: u64) -> (u32, u32) {
+    let (mut a, mut b) = (over, under);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    let (mut over, mut under) = (over / a.max(1), under / a.max(1));
+    while over.max(under) > 1 << 30 {
+        (over, under) = (over.div_ceil(2), under.div_ceil(2));
+    }
+    (over as u32, under as u32)
 }
 
 impl Layer {

@@ -100,7 +100,8 @@ impl Foley {
         check(ends)?;
         let mut parameters = Parameters::default();
         let encoder = (ends.frames > 0).then(|| Encoder::new(&mut parameters, &config, ends)).transpose()?;
-        let decoder = Decoder::new(&mut parameters, &config, ends)?;
+        let tokens = encoder.as_ref().map_or(0, Encoder::tokens);
+        let decoder = Decoder::new(&mut parameters, &config, ends, tokens)?;
         parameters.lay_out();
         Ok(Foley { config, ends, parameters, encoder, decoder })
     }

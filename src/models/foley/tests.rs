@@ -47,10 +47,10 @@ fn clips(ends: Ends, batch: usize) -> (Vec<u8>, Vec<u32>, Vec<u32>) {
     let mut frames = Vec::new();
     let mut targets = Vec::new();
     for clip in 0..batch as u32 {
-        for frame in 0..ends.frames as u32 {
+        for frame in 0..ends.frames.max(1) as u32 {
             let brightness = random::tokens(u64::from(clip * 31 + frame), 1, 200)[0];
-            frames.resize(frames.len() + pixels / ends.frames, brightness as u8);
-            let each = ends.samples / ends.frames;
+            frames.resize(frames.len() + pixels / ends.frames.max(1), brightness as u8);
+            let each = ends.samples / ends.frames.max(1);
             targets.extend((0..each as u32).map(|t| 28 + brightness + (t % 4) * (1 + clip)));
         }
     }
