@@ -142,11 +142,14 @@ pub struct SoundLoss {
     /// Of the code of each sample, with `head = "classes"`.
     pub cross_entropy: f32,
     pub label_smoothing: f32,
+    /// Share of the clips whose samples the decoder is not shown in training: what it hears must then come from the
+    /// frames alone, which teaches it to look at them (as CapPa does for captions). Needs `tie_embeddings = false`.
+    pub parallel_prediction: f32,
 }
 
 impl Default for SoundLoss {
     fn default() -> Self {
-        SoundLoss { cross_entropy: 1.0, label_smoothing: 0.0 }
+        SoundLoss { cross_entropy: 1.0, label_smoothing: 0.0, parallel_prediction: 0.0 }
     }
 }
 
@@ -166,6 +169,13 @@ impl Model for Foley {
         }
         rules.not_negative("loss.cross_entropy", loss.cross_entropy);
         rules.below_one("loss.label_smoothing", loss.label_smoothing);
+        rules.share("loss.parallel_prediction", loss.parallel_prediction);
+        if loss.parallel_prediction > 0.0 && self.tie_embeddings {
+            rules.broken(
+                "loss.parallel_prediction is above 0, but model.tie_embeddings = true leaves no embedding for a sample \
+                 that is not shown: set it to false",
+            );
+        }
     }
 
     fn defaults() -> (Optimizer, Schedule, Train) {

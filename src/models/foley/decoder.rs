@@ -72,7 +72,9 @@ impl Decoder {
         let (width, depth) = (config.width, config.decoder_layers);
         // Unit variance after the scale of sqrt(width), and sensible logits where the table is the output layer too.
         let table = Init::Normal((width as f32).powf(-0.5));
-        let codes = p.add(PART, "decoder.codes", &[ends.classes, width], table.clone());
+        // Where it is not the output layer too, one more row is for samples that are not to be seen.
+        let rows = ends.classes + usize::from(!config.tie_embeddings);
+        let codes = p.add(PART, "decoder.codes", &[rows, width], table.clone());
         let rows = match config.period {
             0 => period(ends.sample_rate, ends.pictures(), LEAST_PERIOD.max(2 * width)),
             rows => rows,
