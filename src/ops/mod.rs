@@ -15,6 +15,7 @@ pub mod patches;
 pub mod philox;
 pub mod positions;
 pub mod spectrogram;
+pub mod waveform;
 
 use std::fmt::Debug;
 
