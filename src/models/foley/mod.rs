@@ -8,6 +8,9 @@ mod decoder;
 mod encoder;
 pub mod positions;
 #[cfg(test)]
+mod step_tests;
+mod streaming;
+#[cfg(test)]
 mod tests;
 
 use crate::config;
@@ -20,6 +23,7 @@ use crate::{Error, Result};
 
 use decoder::{Decoder, Seen};
 use encoder::Encoder;
+pub use streaming::Next;
 
 /// The decoder's input before the first sample: silence in mu-law.
 pub const START: u32 = 128;

@@ -257,6 +257,10 @@ pub static REGISTRY: &[Entry] = &[
         ops: &[("positions", "a row of positions added to each token, with dropout")],
         cases: super::positions::cases,
     },
+    Entry {
+        ops: &[("store", "the newest key and value of each sequence to their place in a ring")],
+        cases: super::ring::cases,
+    },
 ];
 
 /// Every case of every op. Those without a reference are timed only.
