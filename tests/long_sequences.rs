@@ -20,6 +20,7 @@ use evoke::ops::cases::random;
 use evoke::ops::cross_entropy::cross_entropy;
 use evoke::ops::embedding::embedding;
 use evoke::ops::optimizer::{self, AdamW};
+use evoke::train::budget::peak_memory;
 
 const CLASSES: usize = 256;
 
@@ -129,7 +130,7 @@ fn most(name: &str) -> f64 {
 
 #[test]
 fn memory_grows_with_the_length_and_work_with_what_is_seen() {
-    let names: Vec<&str> = patterns(1).iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = patterns(LENGTHS[0]).iter().map(|(name, _)| *name).collect();
     for (number, name) in names.into_iter().enumerate() {
         let (mut memory, mut pairs) = (Vec::new(), Vec::new());
         for length in LENGTHS {
@@ -220,13 +221,6 @@ impl Training {
     }
 }
 
-/// The process's peak resident memory in bytes.
-fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0) * 1024
-}
-
 #[test]
 #[ignore = "a benchmark: prints times"]
 fn banded_step() {
@@ -236,7 +230,7 @@ fn banded_step() {
     println!(
         "{sizing:?}, band 256: {:.1} ms a step, losses {losses:?}, {} bytes at most, {} planned",
         seconds * 1e3,
-        peak(),
+        peak_memory().unwrap_or(0),
         training.step.0.arena
     );
 }
@@ -244,7 +238,7 @@ fn banded_step() {
 #[test]
 #[ignore = "a benchmark: prints times"]
 fn steps_by_length() {
-    for number in 0..patterns(1).len() {
+    for number in 0..patterns(LENGTHS[0]).len() {
         let (mut times, mut memory, mut name) = (Vec::new(), Vec::new(), "");
         for length in LENGTHS {
             let (text, pattern) = patterns(length).swap_remove(number);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, inspect_sound};
 use crate::Result;
-use crate::data::index::TokenizerRecord;
+use crate::data::index::{self, Contents, SoundFormat, TokenizerRecord};
 use crate::data::picture::Preprocessing;
 use crate::data::{Dataset, Split};
 
@@ -17,7 +17,7 @@ pub struct Args {
     /// The folder that `evoke prepare` made
     #[arg(value_name = "DATA")]
     data: PathBuf,
-    /// Pictures whose captions are shown from each split
+    /// Pictures whose captions are shown from each split; clips of a sound set
     #[arg(long, default_value_t = 3, value_name = "N")]
     samples: usize,
 }
@@ -55,6 +55,9 @@ struct Sample {
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
+        if index::format(&self.data).as_deref() == Some(SoundFormat::FORMAT) {
+            return inspect_sound::run(&self.data, self.samples, out);
+        }
         let data = Dataset::open(&self.data)?;
         let mut splits = BTreeMap::new();
         for (name, record) in &data.index().splits {
@@ -68,7 +71,7 @@ impl Args {
             hash: data.hash().to_owned(),
             source: data.index().source.clone(),
             preprocessing: data.preprocessing().clone(),
-            tokenizer: data.index().tokenizer.clone(),
+            tokenizer: data.index().contents.tokenizer.clone(),
             splits,
         };
         out.result(&report, Report::text)

@@ -1,18 +1,18 @@
 //! `evoke prepare`: pictures and captions into a data set. One subcommand for each kind of source.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Output;
-use super::prepare_scenes::Scenes;
+use super::prepare_progress::write_split;
+use super::prepare_scenes;
 use crate::data::captions::{self, Item, PictureFiles};
 use crate::data::picture::{Fit, Preprocessing};
 use crate::data::vocabulary::{Kind, Vocabulary};
-use crate::data::writer::{self, Plan, Source, Tick, Writer};
+use crate::data::writer::{self, Plan, Source, Writer};
 use crate::data::{coco, hash_hex};
 use crate::error::At;
 use crate::{Error, Result};
@@ -28,7 +28,7 @@ pub struct Args {
 enum Kinds {
     Coco(Coco),
     Captions(Captions),
-    Scenes(Scenes),
+    Scenes(prepare_scenes::Args),
 }
 
 /// From COCO's annotation files and their folders of pictures
@@ -213,54 +213,6 @@ impl Common {
             report,
         };
         out.result(&summary, Summary::text)
-    }
-}
-
-/// Writes one split with a progress line.
-pub(super) fn write_split(out: &Output, writer: &mut Writer, name: &str, source: &dyn Source) -> Result<()> {
-    let finished = writer.finished(name);
-    if finished > 0 {
-        out.note(format!("{name}: {finished} of {} pictures are finished from before", source.len()));
-    }
-    let progress = Progress::new(name);
-    let result = writer.split(name, source, &|tick| progress.show(tick));
-    progress.bar.finish_and_clear();
-    result
-}
-
-/// A line that is redrawn on a terminal, and repeated now and then elsewhere.
-struct Progress {
-    name: String,
-    bar: ProgressBar,
-    started: Instant,
-    spoken: std::cell::Cell<Instant>,
-}
-
-impl Progress {
-    /// How often a line goes to a file or a pipe.
-    const QUIET: Duration = Duration::from_secs(10);
-
-    fn new(name: &str) -> Progress {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-        let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(name.to_owned());
-        let now = Instant::now();
-        Progress { name: name.into(), bar, started: now, spoken: std::cell::Cell::new(now) }
-    }
-
-    fn show(&self, tick: Tick) {
-        let rate = (tick.done - tick.resumed) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let left = Duration::from_secs_f64(((tick.total - tick.done) as f64 / rate.max(1e-9)).min(1e9));
-        let skipped = if tick.skipped > 0 { format!(", {} skipped", tick.skipped) } else { String::new() };
-        let text = format!("{rate:.0} pictures/s, {} left{skipped}", indicatif::HumanDuration(left));
-        self.bar.set_length(tick.total as u64);
-        self.bar.set_position(tick.done as u64);
-        self.bar.set_message(text.clone());
-        if self.bar.is_hidden() && self.spoken.get().elapsed() >= Progress::QUIET {
-            self.spoken.set(Instant::now());
-            eprintln!("{}: {} of {}, {text}", self.name, tick.done, tick.total);
-        }
     }
 }
 

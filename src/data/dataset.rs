@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::hash_hex;
-use super::index::{INDEX, Index, ShardRecord, TOKENIZER};
+use super::index::{Captioned, Index, TOKENIZER};
 use super::picture::Preprocessing;
 use super::shard::{Shard, picture_schema};
+use super::shards::{Shards, check_text, text};
 use super::vocabulary::Vocabulary;
 use crate::error::At;
 use crate::{Error, Result};
@@ -35,7 +36,8 @@ impl Dataset {
     /// If anything of that does not hold, or the folder holds no complete data set. Values (pixels) are not read
     /// here; `evoke verify` reads every byte.
     pub fn open(folder: &Path) -> Result<Dataset> {
-        let index = Index::load(folder)?;
+        let index = Index::<Captioned>::load(folder)?;
+        let contents = &index.contents;
         let path = folder.join(TOKENIZER);
         let wrong = |what: &str| {
             let way_out = "put the right one back or make the data set again";
@@ -43,40 +45,35 @@ impl Dataset {
         };
         // Compared before it is parsed: damaged text never reaches the parser.
         let json = std::fs::read(&path).at("read", &path)?;
-        if hash_hex(&json) != index.tokenizer.hash {
+        if hash_hex(&json) != contents.tokenizer.hash {
             return Err(wrong("is damaged, or not the tokenizer that the index names"));
         }
         let json = String::from_utf8(json).map_err(|_| wrong("is not UTF-8 text"))?;
         let vocabulary = Vocabulary::from_json(json).map_err(|error| wrong(&error.to_string()))?;
-        if vocabulary.size() != index.tokenizer.size {
+        if vocabulary.size() != contents.tokenizer.size {
             return Err(wrong("has another size than the index says"));
         }
         let mut splits = Vec::new();
         for (name, record) in &index.splits {
-            let mut inner = Inner { shards: Vec::new(), starts: Vec::new(), len: 0 };
-            for shard in &record.shards {
-                inner.starts.push(inner.len);
-                inner.len += shard.samples;
-                inner.shards.push(open_shard(folder, &index, shard)?);
-            }
-            splits.push((name.clone(), Split { inner: Arc::new(inner) }));
+            let shards = Shards::open(folder, &record.shards, |shard| check(shard, contents))?;
+            splits.push((name.clone(), Split { shards: Arc::new(shards) }));
         }
         Ok(Dataset { folder: folder.into(), index, vocabulary, splits })
     }
 
     /// Height of every picture in pixels.
     pub fn height(&self) -> usize {
-        self.index.preprocessing.height
+        self.index.contents.preprocessing.height
     }
 
     /// Width of every picture in pixels.
     pub fn width(&self) -> usize {
-        self.index.preprocessing.width
+        self.index.contents.preprocessing.width
     }
 
     /// How pictures were made, and are to be made when they are captioned.
     pub fn preprocessing(&self) -> &Preprocessing {
-        &self.index.preprocessing
+        &self.index.contents.preprocessing
     }
 
     /// The tokenizer that made the tokens.
@@ -124,22 +121,14 @@ impl Dataset {
 /// Samples of one split, in their stored order. A clone shares the maps.
 #[derive(Debug, Clone)]
 pub struct Split {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    shards: Vec<Shard>,
-    /// The first sample of each shard.
-    starts: Vec<usize>,
-    len: usize,
+    shards: Arc<Shards>,
 }
 
 /// All of these panic if the sample or caption is not there, as indexing a slice does.
 impl Split {
     /// How many pictures.
     pub fn len(&self) -> usize {
-        self.inner.len
+        self.shards.len()
     }
 
     /// True when there is no picture.
@@ -149,13 +138,13 @@ impl Split {
 
     /// The picture's pixels: u8 `[height, width, 3]`, RGB.
     pub fn pixels(&self, sample: usize) -> &[u8] {
-        let (shard, row) = self.place(sample);
+        let (shard, row) = self.shards.place(sample);
         shard.bytes(PIXELS, row)
     }
 
     /// How many captions the picture has; at least one.
     pub fn caption_count(&self, sample: usize) -> usize {
-        let (shard, row) = self.place(sample);
+        let (shard, row) = self.shards.place(sample);
         shard.range(CAPTIONS, row).len()
     }
 
@@ -173,67 +162,36 @@ impl Split {
 
     /// The picture's name: its file name, or the number of a scene.
     pub fn key(&self, sample: usize) -> &str {
-        let (shard, row) = self.place(sample);
+        let (shard, row) = self.shards.place(sample);
         text(shard.bytes(SAMPLE_KEY, row))
     }
 
-    fn place(&self, sample: usize) -> (&Shard, usize) {
-        let inner = &*self.inner;
-        assert!(sample < inner.len, "sample {sample} of a split of {}", inner.len);
-        let shard = inner.starts.partition_point(|&start| start <= sample) - 1;
-        (&inner.shards[shard], sample - inner.starts[shard])
-    }
-
     fn caption(&self, sample: usize, caption: usize) -> (&Shard, usize) {
-        let (shard, row) = self.place(sample);
+        let (shard, row) = self.shards.place(sample);
         let captions = shard.range(CAPTIONS, row);
         assert!(caption < captions.len(), "caption {caption} of {}", captions.len());
         (shard, captions.start + caption)
     }
 }
 
-/// Text that was checked when its shard was opened.
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
-}
-
-/// Opens a shard of pictures and checks it against the index and the tokenizer.
-fn open_shard(folder: &Path, index: &Index, record: &ShardRecord) -> Result<Shard> {
-    let path = folder.join(&record.file);
-    let wrong = |what: String| {
-        Error::failed(format!("{}: {what}; run `evoke verify`, then make the data set again", path.display()))
-    };
-    let length = std::fs::metadata(&path).map(|file| file.len() as usize);
-    if let Ok(length) = length
-        && length != record.bytes
-    {
-        return Err(wrong(format!(
-            "has {length} bytes, and {INDEX} says {}: it was cut or exchanged",
-            record.bytes
-        )));
+/// What else has to hold of a shard of pictures: its tokenizer, its columns, every encoding and every token's range.
+fn check(shard: &Shard, contents: &Captioned) -> std::result::Result<(), String> {
+    if shard.metadata().get("tokenizer") != Some(&contents.tokenizer.hash) {
+        return Err("was made with another tokenizer".into());
     }
-    let shard = Shard::open(&path)?;
-    if shard.metadata().get("tokenizer") != Some(&index.tokenizer.hash) {
-        return Err(wrong("was made with another tokenizer".into()));
-    }
-    if hash_hex(shard.header()) != record.header.hash {
-        return Err(wrong(format!("its header does not have the hash that {INDEX} names")));
-    }
-    let schema = picture_schema(index.preprocessing.height, index.preprocessing.width);
-    if !shard.schema().eq(&schema) || shard.rows() != record.samples {
-        return Err(wrong("does not hold the columns of captioned pictures".into()));
+    let schema = picture_schema(contents.preprocessing.height, contents.preprocessing.width);
+    if !shard.schema().eq(&schema) {
+        return Err("does not hold the columns of captioned pictures".into());
     }
     for column in [SAMPLE_KEY, CAPTION_TEXT] {
-        if !(0..shard.column_rows(column)).all(|row| std::str::from_utf8(shard.bytes(column, row)).is_ok()) {
-            return Err(wrong(format!("{} is not UTF-8", schema[column].name)));
-        }
+        check_text(shard, column)?;
     }
     let tokens: &[u32] = bytemuck::cast_slice(shard.values(CAPTION_TOKENS));
-    if let Some(token) = tokens.iter().find(|&&token| token as usize >= index.tokenizer.size) {
-        return Err(wrong(format!("caption_tokens holds {token}, beyond the vocabulary")));
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= contents.tokenizer.size) {
+        return Err(format!("caption_tokens holds {token}, beyond the vocabulary"));
     }
     if (0..shard.rows()).any(|row| shard.range(CAPTIONS, row).is_empty()) {
-        return Err(wrong("holds a picture without a caption".into()));
+        return Err("holds a picture without a caption".into());
     }
-    Ok(shard)
+    Ok(())
 }

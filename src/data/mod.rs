@@ -1,22 +1,28 @@
 //! Data: pictures and captions become a folder of shards once, and training reads them through the memory map.
 //!
 //! [`picture`] decodes and resizes, [`vocabulary`] turns text into tokens, [`writer`] writes [`shard`]s and the
-//! [`index`], [`dataset`] reads them back, [`order`] says which row comes when, [`verify`] checks every byte.
+//! [`index`], [`dataset`] reads them back, [`order`] says which row comes when, [`verify`] checks every byte. [`sound`]
+//! does the same for clips of sound and frames.
 
 pub mod ahead;
 mod bpe;
 pub mod captions;
 pub mod coco;
+pub mod codes;
 pub mod dataset;
 mod files;
 pub mod index;
 mod journal;
 pub mod loader;
+pub mod motion;
 pub mod order;
 pub mod picture;
 pub mod scenes;
 pub mod shard;
 mod shard_writer;
+mod shards;
+pub mod sound;
+mod store;
 pub mod verify;
 pub mod vocabulary;
 pub mod writer;

@@ -40,7 +40,9 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Element {
     U8,
+    U16,
     U32,
+    F32,
     U64,
 }
 
@@ -49,7 +51,8 @@ impl Element {
     pub fn size(self) -> usize {
         match self {
             Element::U8 => 1,
-            Element::U32 => 4,
+            Element::U16 => 2,
+            Element::U32 | Element::F32 => 4,
             Element::U64 => 8,
         }
     }
@@ -57,7 +60,9 @@ impl Element {
     pub(super) fn dtype(self) -> Dtype {
         match self {
             Element::U8 => Dtype::U8,
+            Element::U16 => Dtype::U16,
             Element::U32 => Dtype::U32,
+            Element::F32 => Dtype::F32,
             Element::U64 => Dtype::U64,
         }
     }
@@ -69,7 +74,7 @@ pub struct Column {
     pub name: String,
     pub kind: Kind,
     pub element: Element,
-    /// The shape of one row of a fixed column; empty for the others.
+    /// The shape of one row of a fixed column; of a ragged one the shape of one item, empty for single numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub row: Vec<usize>,
     /// The group whose rows these are; `None`: the shard's own rows.
@@ -99,7 +104,13 @@ impl Column {
         self
     }
 
-    /// Bytes of one row of a fixed column.
+    /// The items of this ragged column have the shape `row`.
+    pub fn with_row(mut self, row: &[usize]) -> Column {
+        self.row = row.to_vec();
+        self
+    }
+
+    /// Bytes of one row of a fixed column, or of one item of a ragged one.
     pub fn row_bytes(&self) -> usize {
         self.row.iter().product::<usize>() * self.element.size()
     }
@@ -217,7 +228,9 @@ impl Shard {
                 if steps[0] != 0 || steps.windows(2).any(|pair| pair[0] > pair[1]) {
                     return Err(wrong(format!("{offsets_name} does not rise from 0")));
                 }
-                if column.kind == Kind::Ragged && steps[rows] != (values.len() / column.element.size()) as u64
+                // Offsets count items.
+                if column.kind == Kind::Ragged
+                    && steps[rows].checked_mul(column.row_bytes() as u64) != Some(values.len() as u64)
                 {
                     return Err(wrong(format!(
                         "{offsets_name} ends at {}, not at the end of {name}",
@@ -273,7 +286,7 @@ impl Shard {
                 (row * bytes, (row + 1) * bytes)
             }
             Kind::Ragged => {
-                let size = place.column.element.size();
+                let size = place.column.row_bytes();
                 let range = self.range(column, row);
                 (range.start * size, range.end * size)
             }
@@ -292,7 +305,7 @@ impl Shard {
         &self.map[self.places[column].values.clone()]
     }
 
-    /// The elements of a ragged column (the rows of a group) that belong to row `row`.
+    /// The items of a ragged column (the rows of a group) that belong to row `row`.
     pub fn range(&self, column: usize, row: usize) -> Range<usize> {
         let place = &self.places[column];
         let steps: &[u64] = bytemuck::cast_slice(&self.map[place.offsets.clone()]);

@@ -20,9 +20,18 @@ const NUMBERS: usize = 3;
 const DIGITS: usize = 20;
 
 /// What a shard holds: its columns, the first of them fixed, and its metadata.
+#[derive(Debug, Clone)]
 pub struct Layout {
     pub schema: Vec<Column>,
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Layout {
+    /// A schema with the entries of its metadata.
+    pub fn new<'a>(schema: Vec<Column>, metadata: impl IntoIterator<Item = (&'a str, String)>) -> Layout {
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Layout { schema, metadata }
+    }
 }
 
 /// One row of one column.
@@ -52,7 +61,7 @@ pub fn row_hash(row: &[Value]) -> u64 {
 /// A column that waits in memory.
 struct Buffer {
     values: Vec<u8>,
-    /// Where each row begins, in elements (for a group: in rows), and the end.
+    /// Where each row begins, in items (for a group: in rows), and the end.
     offsets: Vec<u64>,
 }
 
@@ -200,7 +209,7 @@ impl ShardWriter {
     }
 
     fn keep(&mut self, column: usize, bytes: &[u8]) {
-        let size = self.layout.schema[column].element.size();
+        let size = self.layout.schema[column].row_bytes();
         let buffer = &mut self.buffers[column];
         buffer.values.extend_from_slice(bytes);
         buffer.offsets.push((buffer.values.len() / size) as u64);
@@ -210,7 +219,7 @@ impl ShardWriter {
         self.file.write_all(bytes).at("write", files::partial(&self.path))
     }
 
-    /// Every tensor in the order it has in the file: the streamed one, then those of eight bytes, four and one, so
+    /// Every tensor in the order it has in the file: the streamed one, then those of eight bytes, four, two and one, so
     /// that each is aligned.
     fn tensors(&self, rows: usize) -> Vec<Tensor> {
         let schema = &self.layout.schema;
@@ -241,16 +250,13 @@ impl ShardWriter {
                 source,
             ));
         }
-        for element in [Element::U64, Element::U32, Element::U8] {
+        for element in [Element::U64, Element::U32, Element::F32, Element::U16, Element::U8] {
             let of_size = |c: &Column| c.element == element && c.kind != Kind::Group;
             for (index, column) in schema.iter().enumerate().skip(1).filter(|(_, c)| of_size(c)) {
                 let bytes = self.buffers[index].values.len();
-                let shape = match column.kind {
-                    Kind::Fixed => std::iter::once(self.buffers[index].offsets.len() - 1)
-                        .chain(column.row.iter().copied())
-                        .collect(),
-                    _ => vec![bytes / element.size()],
-                };
+                // Rows of a fixed column, items of a ragged one; both have the shape that the schema names.
+                let count = bytes / column.row_bytes();
+                let shape = std::iter::once(count).chain(column.row.iter().copied()).collect();
                 tensors.push(Tensor::new(&column.name, element, shape, bytes, Origin::Values(index)));
             }
         }

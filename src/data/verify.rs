@@ -6,8 +6,9 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::index::{INDEX, Index, Part, ShardRecord, TOKENIZER};
+use super::index::{self, Captioned, Contents, INDEX, Index, Part, ShardRecord, SoundFormat, TOKENIZER};
 use super::shard::{self, Shard};
+use super::sound::SoundSet;
 use super::{Dataset, hash_hex};
 use crate::Result;
 
@@ -52,7 +53,26 @@ pub struct Report {
 /// # Errors
 /// Only if there is no complete data set at all; everything else is a fault of the report.
 pub fn dataset(folder: &Path) -> Result<Report> {
-    let index = match Index::load(folder) {
+    if index::format(folder).as_deref() == Some(SoundFormat::FORMAT) {
+        let beside = |_: &Index<SoundFormat>| None;
+        return check(folder, 0, beside, |folder| SoundSet::open(folder).map(drop));
+    }
+    let tokenizer = |index: &Index<Captioned>| match std::fs::read(folder.join(TOKENIZER)) {
+        Ok(bytes) if hash_hex(&bytes) == index.contents.tokenizer.hash => None,
+        Ok(_) => Some(fault(TOKENIZER, "", format!("its content does not match the hash in {INDEX}"))),
+        Err(error) => Some(fault(TOKENIZER, "", format!("cannot read: {error}"))),
+    };
+    check(folder, 1, tokenizer, |folder| Dataset::open(folder).map(drop))
+}
+
+/// Reads every byte of a data set of one kind: the index, `files` beside it that `beside` looks at, and the shards.
+fn check<C: Contents>(
+    folder: &Path,
+    files: usize,
+    beside: impl Fn(&Index<C>) -> Option<Fault>,
+    open: impl Fn(&Path) -> Result<()>,
+) -> Result<Report> {
+    let index = match Index::<C>::load(folder) {
         Ok(index) => index,
         // There is an index, but not the one that was written: a fault like any other.
         Err(error) if folder.join(INDEX).is_file() => {
@@ -62,19 +82,14 @@ pub fn dataset(folder: &Path) -> Result<Report> {
         Err(error) => return Err(error),
     };
     let shards: Vec<&ShardRecord> = index.splits.values().flat_map(|split| &split.shards).collect();
-    let tokenizer = match std::fs::read(folder.join(TOKENIZER)) {
-        Ok(bytes) if hash_hex(&bytes) == index.tokenizer.hash => None,
-        Ok(_) => Some(fault(TOKENIZER, "", format!("its content does not match the hash in {INDEX}"))),
-        Err(error) => Some(fault(TOKENIZER, "", format!("cannot read: {error}"))),
-    };
-    let mut faults: Vec<Fault> = tokenizer.into_iter().collect();
+    let mut faults: Vec<Fault> = beside(&index).into_iter().collect();
     faults.extend(shards.iter().flat_map(|record| self::shard(folder, record)));
     if faults.is_empty() {
         // All bytes are as they were written; what remains is that they fit together.
-        faults.extend(Dataset::open(folder).err().map(|error| fault(INDEX, "", error.to_string())));
+        faults.extend(open(folder).err().map(|error| fault(INDEX, "", error.to_string())));
     }
     let bytes = shards.iter().map(|record| record.bytes).sum();
-    Ok(Report { files: shards.len() + 2, bytes, faults })
+    Ok(Report { files: shards.len() + 1 + files, bytes, faults })
 }
 
 /// Compares one shard with its record.

@@ -15,6 +15,7 @@ pub mod patches;
 pub mod philox;
 pub mod positions;
 pub mod ring;
+pub mod spectrogram;
 
 use std::fmt::Debug;
 

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod captioner;
 pub mod checkpoint;
 pub mod files;
+pub mod foley;
 pub mod guard;
 mod manifest;
 pub mod metrics;

@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use toml::Value;
+use toml::{Table, Value};
 
 use super::files::{self, Files};
-use crate::config::{Model, ScheduleKind, Settings};
+use crate::config::{self, Model, ScheduleKind, Settings};
 use crate::error::At;
 use crate::{Error, Result};
 
@@ -93,7 +93,24 @@ impl RunFolder {
 
     /// The settings a run was started with: what `--resume` goes on with where nothing else is said, and what
     /// `caption` and `evaluate` build the model from.
+    ///
+    /// Errors: there is no run, it is damaged, or another model's.
     pub fn stored_config<M: Model>(path: &Path) -> Result<Settings<M>> {
+        let kind = Self::model(path)?;
+        if kind != M::NAME {
+            return Err(Error::failed(format!(
+                "{}: is a run of the {kind}, and this needs one of the {}",
+                path.display(),
+                M::NAME
+            )));
+        }
+        Settings::load(Some(&path.join(CONFIG)), &[])
+    }
+
+    /// Which model's run it is, by the keys of its settings; the captioner's where they say nothing.
+    ///
+    /// Errors: there is no run, or its settings cannot be read.
+    pub fn model(path: &Path) -> Result<&'static str> {
         let file = path.join(CONFIG);
         if !path.exists() {
             return Err(Error::failed(format!(
@@ -107,7 +124,17 @@ impl RunFolder {
                 path.display()
             )));
         }
-        Settings::load(Some(&file), &[])
+        let text = fs::read_to_string(&file).at("read", &file)?;
+        // What is no TOML at all is told, with its line, by those who read it for its values.
+        let stored: Table = text.parse().unwrap_or_default();
+        let keys = |table: &Table| -> Vec<String> {
+            let model = table.get("model").and_then(Value::as_table);
+            model.map_or(Vec::new(), |model| model.keys().cloned().collect())
+        };
+        let of_foley = keys(&Settings::<config::Foley>::default().to_table()?);
+        let of_captioner = keys(&Settings::<config::Captioner>::default().to_table()?);
+        let foley = keys(&stored).iter().any(|key| of_foley.contains(key) && !of_captioner.contains(key));
+        Ok(if foley { config::Foley::NAME } else { config::Captioner::NAME })
     }
 
     pub fn path(&self) -> &Path {

@@ -117,3 +117,9 @@ pub trait Report: Clone + std::fmt::Debug + Serialize {
     /// Curves for TensorBoard.
     fn curves(&self) -> Vec<(&'static str, f64)>;
 }
+
+/// Up to `most` of `len` samples (0: all), spread evenly.
+pub fn spread(len: usize, most: usize) -> Vec<usize> {
+    let count = if most == 0 { len } else { most.min(len) };
+    (0..count).map(|i| i * len / count).collect()
+}

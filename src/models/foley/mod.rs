@@ -7,6 +7,7 @@
 mod decoder;
 mod encoder;
 pub mod positions;
+mod session;
 #[cfg(test)]
 mod step_tests;
 mod streaming;
@@ -20,6 +21,8 @@ use crate::ops::cross_entropy::{self, Loss};
 use crate::ops::linear::linear;
 use crate::ops::patches::CHANNELS;
 use crate::{Error, Result};
+
+pub use session::Session;
 
 use decoder::{Decoder, Seen};
 use encoder::Encoder;

@@ -15,6 +15,7 @@ mod cpu_forward;
 mod cpu_tile;
 mod cuda;
 pub mod decode;
+mod decode_cases;
 mod launch_cpu;
 pub mod pattern;
 mod pattern_class;

@@ -261,6 +261,13 @@ pub static REGISTRY: &[Entry] = &[
         ops: &[("store", "the newest key and value of each sequence to their place in a ring")],
         cases: super::ring::cases,
     },
+    Entry {
+        ops: &[(
+            "spectrogram loss",
+            "difference of two spectrograms and its gradient, no spectrogram stored",
+        )],
+        cases: super::spectrogram::cases::cases,
+    },
 ];
 
 /// Every case of every op. Those without a reference are timed only.

@@ -109,11 +109,7 @@ pub struct Described {
     pub caption: String,
 }
 
-/// Up to `pictures` of `len` samples (0: all), spread evenly.
-pub fn spread(len: usize, pictures: usize) -> Vec<usize> {
-    let count = if pictures == 0 { len } else { pictures.min(len) };
-    (0..count).map(|i| i * len / count).collect()
-}
+pub use crate::train::task::spread;
 
 /// Evaluates `session` on these samples of the split.
 ///

@@ -1,0 +1,17 @@
+//! Sound with or without pictures: clips of one length, frames as RGB and samples as whole numbers, and for drawn scenes
+//! the strikes that are heard.
+//!
+//! [`Format`] says what every clip of a set is, [`writer`] writes sets from any source of clips, [`set`] reads them.
+
+mod format;
+pub mod loudness;
+pub mod set;
+pub mod writer;
+
+pub use super::codes::Encoding;
+pub use format::{ClipRow, Format, Strike};
+pub use set::{SoundSet, SoundSplit};
+pub use writer::{SoundPlan, SoundSource, SoundWriter};
+
+#[cfg(test)]
+mod tests;
