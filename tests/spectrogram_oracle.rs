@@ -11,6 +11,9 @@ use serde_json::Value;
 
 /// Relative to the value, or to the gradient's largest element.
 const TOLERANCE: f64 = 1e-5;
+/// Beside |log T - log S| a quiet bin's gradient is 1 / |S|, which makes much of f32's roundings of S, down to the floor:
+/// there the gradient may be off by twice what PyTorch's own is in f32.
+const TIMES_PEER: f64 = 2.0;
 
 /// Squares modulo a prime, exact in f32; seed 0 is silence.
 fn signal(seed: u64, samples: usize) -> Vec<f32> {
@@ -70,8 +73,12 @@ fn values_and_gradients_equal_torch_stft() {
             if error.is_nan() { f64::INFINITY } else { error }
         });
         let of_gradient = errors.fold(0.0, f64::max);
-        println!("loss {of_loss:.1e}, gradient {of_gradient:.1e}: {settings:?} {seeds:?}");
-        if !(of_loss <= TOLERANCE && of_gradient <= TOLERANCE) {
+        let peer = number("error_in_f32");
+        println!(
+            "loss {of_loss:.1e}, gradient {of_gradient:.1e} (PyTorch in f32 {peer:.1e}): {settings:?} {seeds:?}"
+        );
+        let peer = if let Measure::Convergence { .. } = measure { peer } else { 0.0 };
+        if !(of_loss <= TOLERANCE && of_gradient <= TOLERANCE.max(TIMES_PEER * peer)) {
             failed.push(format!("loss {of_loss:.1e}, gradient {of_gradient:.1e}: {case}"));
         }
     }

@@ -16,6 +16,7 @@ pub mod philox;
 pub mod positions;
 pub mod ring;
 pub mod spectrogram;
+pub mod waveform;
 
 use std::fmt::Debug;
 

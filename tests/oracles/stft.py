@@ -54,8 +54,8 @@ def magnitudes(x: torch.Tensor, fft: int, window: int, hop: int) -> torch.Tensor
     frames = math.ceil(x.shape[1] / hop)
     needed = (frames - 1) * hop + fft
     padded = torch.nn.functional.pad(x, (0, max(needed - x.shape[1], 0)))[:, :needed]
-    hann = torch.zeros(fft, dtype=torch.float64)
-    hann[:window] = torch.hann_window(window, periodic=True, dtype=torch.float64)
+    hann = torch.zeros(fft, dtype=x.dtype)
+    hann[:window] = torch.hann_window(window, periodic=True, dtype=torch.float64).to(x.dtype)
     return torch.stft(padded, fft, hop, fft, hann, center=False, return_complex=True).abs()
 
 
@@ -72,7 +72,7 @@ def loss(predicted: torch.Tensor, target: torch.Tensor, fft: int, window: int, h
         return ((s * s - t * t) ** 2).mean()
     if measure == "log":
         return ((log(s, HIGH_FLOOR) - log(t, HIGH_FLOOR)) ** 2).mean()
-    ratio = torch.linalg.vector_norm(t - s, dim=(1, 2)) / torch.linalg.vector_norm(t, dim=(1, 2)).clamp(min=1e-300)
+    ratio = torch.linalg.vector_norm(t - s, dim=(1, 2)) / torch.linalg.vector_norm(t, dim=(1, 2)).clamp(min=1e-30)
     ratio = torch.where((t * t).mean(dim=(1, 2)) > FLOOR, ratio, torch.zeros_like(ratio))
     return (ratio + (log(t, FLOOR) - log(s, FLOOR)).abs().mean(dim=(1, 2))).mean()
 
@@ -80,15 +80,20 @@ def loss(predicted: torch.Tensor, target: torch.Tensor, fft: int, window: int, h
 def main() -> None:
     cases = []
     for clips, samples, fft, window, hop, measure, first, second in SIZES:
-        predicted = signal(first, clips, samples).requires_grad_()
-        target = signal(second, clips, samples)
-        value = loss(predicted, target, fft, window, hop, measure)
-        (gradient,) = torch.autograd.grad(value, predicted)
-        flat = gradient.flatten()
+        def differentiated(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+            predicted = signal(first, clips, samples).to(dtype).requires_grad_()
+            target = signal(second, clips, samples).to(dtype)
+            value = loss(predicted, target, fft, window, hop, measure)
+            (gradient,) = torch.autograd.grad(value, predicted)
+            return value, gradient.flatten()
+
+        value, flat = differentiated(torch.float64)
+        in_f32 = (differentiated(torch.float32)[1] - flat).abs().max() / flat.abs().max().clamp(min=1e-300)
         every = math.ceil(len(flat) / STORED)
         cases.append({
             "clips": clips, "samples": samples, "fft": fft, "window": window, "hop": hop, "measure": measure,
             "seeds": [first, second], "loss": value.item(), "every": every, "largest": flat.abs().max().item(),
+            "error_in_f32": in_f32.item(),
             "gradient": [float(f"{v:.9g}") for v in flat[::every].tolist()],
         })
     lines = ",\n".join(json.dumps(case) for case in cases)

@@ -268,6 +268,10 @@ pub static REGISTRY: &[Entry] = &[
         )],
         cases: super::spectrogram::cases::cases,
     },
+    Entry {
+        ops: &[("expected waveform", "the decoded sample's expectation under the softmax of its 256 logits")],
+        cases: super::waveform::cases::cases,
+    },
 ];
 
 /// Every case of every op. Those without a reference are timed only.

@@ -1,7 +1,8 @@
 //! Cases of the spectrogram loss: the gradient that the op itself writes is checked against differences of the loss.
 
-use super::{FLOOR, Measure, Mel, Settings, reference, spectrogram_loss};
+use super::{FLOOR, Measure, Mel, RESOLUTIONS, Settings, multi_resolution_loss, reference, spectrogram_loss};
 use crate::ops::cases::{Case, Gradient, Input, random};
+use crate::ops::elementwise::Add;
 
 const SCALE: f32 = 0.75;
 /// Signals are about as loud as speech.
@@ -45,8 +46,41 @@ pub fn cases() -> Vec<Case> {
     for measure in [Measure::Magnitude, Measure::Power, Measure::Log { floor: FLOOR }, mel, convergence] {
         cases.push(case(2, 257, Settings { measure, ..small }, 0.0));
     }
+    cases.push(three_resolutions());
     cases.extend(timed());
     cases
+}
+
+/// The multi-resolution loss: three contributions to one gradient.
+fn three_resolutions() -> Case {
+    const CLIPS: usize = 2;
+    const SAMPLES: usize = 130;
+    let inputs = vec![
+        Input::activation(&[CLIPS, SAMPLES], LOUDNESS),
+        Input::fixed(&[CLIPS, SAMPLES], random::normal(77, CLIPS * SAMPLES, LOUDNESS)),
+        Input::fixed(&[1], vec![SCALE]),
+    ];
+    Case::new("spectrogram loss", "three resolutions", inputs, |g, x| {
+        let [a, b, c] = multi_resolution_loss(g, x[0], x[1], x[2], HIGH_FLOOR, true)?;
+        let mut total = a.sums;
+        for other in [b.sums, c.sums] {
+            let sum = g.activation_f32("total", &[2]);
+            g.push(Add { len: 2 }, &[total, other], &[sum]);
+            total = sum;
+        }
+        Ok(vec![total])
+    })
+    .gradient(Gradient::Loss)
+    .against(|x| {
+        let mut total = vec![0.0, 0.0];
+        for (fft, hop, window) in RESOLUTIONS {
+            let measure = Measure::Convergence { floor: HIGH_FLOOR };
+            let settings = Settings { fft, window, hop, measure, joined: false };
+            let loss = &reference::loss(&settings, CLIPS, &x[0], &x[1], f64::from(SCALE) / 3.0)[0];
+            total.iter_mut().zip(loss).for_each(|(total, loss)| *total += loss);
+        }
+        vec![total]
+    })
 }
 
 /// The ancestor's settings at the size of a training step, and the three resolutions.

@@ -24,7 +24,8 @@ pub(super) struct Slopes {
 }
 
 impl SpectrogramLoss {
-    fn entries(&self) -> f64 {
+    /// Numbers of one clip that its mean is over.
+    pub(super) fn entries(&self) -> f64 {
         (self.settings.entries() * self.settings.frames(self.samples)) as f64
     }
 

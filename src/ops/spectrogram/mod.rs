@@ -11,16 +11,21 @@
 
 pub mod cases;
 mod cpu;
+#[cfg(test)]
+mod cpu_bench;
 mod cpu_bins;
+mod cuda;
 mod reference;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use self::cpu::Plans;
+pub(super) use self::reference::loss as reference_loss;
 pub use self::settings::{FLOOR, Measure, Mel, RESOLUTIONS, Settings};
 use super::{Cost, Op};
 use crate::device::cpu::Args;
+use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
 use crate::{Error, Result};
 
@@ -84,7 +89,7 @@ fn share_of_loss(
 }
 
 /// The multi-resolution loss: the mean of [`Measure::Convergence`] at each of [`RESOLUTIONS`]. The first elements of the
-/// three `sums` add up to it times scale; the second ones are each resolution's own.
+/// three `sums` add up to it times scale; the second ones are each resolution's own. `floor` is usually [`FLOOR`].
 ///
 /// # Errors
 /// As [`spectrogram_loss`].
@@ -93,10 +98,11 @@ pub fn multi_resolution_loss(
     predicted: Id,
     target: Id,
     scale: Id,
+    floor: f32,
     train: bool,
 ) -> Result<[Loss; 3]> {
     let mut loss = |(fft, hop, window)| {
-        let measure = Measure::Convergence { floor: FLOOR };
+        let measure = Measure::Convergence { floor };
         let settings = Settings { fft, window, hop, measure, joined: false };
         share_of_loss(graph, [predicted, target, scale], settings, 1.0 / RESOLUTIONS.len() as f32, train)
     };
@@ -138,5 +144,13 @@ impl Op for SpectrogramLoss {
 
     fn cpu(&self, args: &Args) {
         cpu::run(self, args);
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::workspace(self)
+    }
+
+    fn cuda(&self, launch: &mut Launcher) -> Result<()> {
+        cuda::run(self, launch)
     }
 }

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use super::{Measure, Settings};
 
 /// `[scale * share * loss, loss]`, then each clip's loss.
-pub(super) fn loss(
+pub(in crate::ops) fn loss(
     settings: &Settings,
     clips: usize,
     predicted: &[f64],
