@@ -152,26 +152,41 @@ impl Decoder {
         let x = embedding(g, codes, samples, table, positions, scale, sites.dropout(rate))?;
         let mut residual = self.start(g, p, x)?;
         for (i, layer) in self.layers.iter().enumerate() {
-            residual = g.scope(i.to_string(), |g| -> Result<Residual> {
-                let heads = Heads { batch: seen.batch, heads: config.heads, queries: samples, keys: samples };
-                let input = residual.branch_input;
-                let dropout = sites.dropout(rate);
-                let branch = layer.attention.trace(g, p, input, heads, &layer.patterns, dropout)?;
-                let norm = &layer.attention_norm;
-                let mut residual = residual.join(g, p, branch, norm, config.norm, sites.dropout(rate))?;
-                if let (Some(cross), Some(memory)) = (&layer.cross, seen.memory) {
-                    let q = cross.query.trace(g, p, residual.branch_input, None)?;
-                    let (k, v) = cross.keys_and_values(g, memory, config.width);
-                    let heads = Heads { keys: seen.tokens, ..heads };
-                    let dropout = sites.dropout(rate);
-                    let mixed = attention::attention(g, q, k, v, heads, &[self.near], None, dropout)?;
-                    let branch = cross.out.trace(g, p, mixed, None)?;
-                    residual = residual.join(g, p, branch, &cross.norm, config.norm, sites.dropout(rate))?;
-                }
-                layer.feed_forward(g, p, config, residual, sites)
-            })?;
+            let mut traced = |g: &mut Graph| {
+                g.scope(i.to_string(), |g| self.layer(g, p, config, layer, residual, samples, seen, sites))
+            };
+            residual = if config.recompute { g.recompute(traced) } else { traced(g) }?;
         }
         Ok(residual.branch_input)
+    }
+
+    #[allow(clippy::too_many_arguments)] // the graph and the model stand before what is really passed
+    fn layer(
+        &self,
+        g: &mut Graph,
+        p: &Parameters,
+        config: &config::Foley,
+        layer: &Layer,
+        residual: Residual,
+        samples: usize,
+        seen: Seen,
+        sites: &mut Sites,
+    ) -> Result<Residual> {
+        let rate = config.decoder_dropout;
+        let heads = Heads { batch: seen.batch, heads: config.heads, queries: samples, keys: samples };
+        let dropout = sites.dropout(rate);
+        let branch = layer.attention.trace(g, p, residual.branch_input, heads, &layer.patterns, dropout)?;
+        let norm = &layer.attention_norm;
+        let mut residual = residual.join(g, p, branch, norm, config.norm, sites.dropout(rate))?;
+        if let (Some(cross), Some(memory)) = (&layer.cross, seen.memory) {
+            let q = cross.query.trace(g, p, residual.branch_input, None)?;
+            let (k, v) = cross.keys_and_values(g, memory, config.width);
+            let heads = Heads { keys: seen.tokens, ..heads };
+            let mixed = attention::attention(g, q, k, v, heads, &[self.near], None, sites.dropout(rate))?;
+            let branch = cross.out.trace(g, p, mixed, None)?;
+            residual = residual.join(g, p, branch, &cross.norm, config.norm, sites.dropout(rate))?;
+        }
+        layer.feed_forward(g, p, config, residual, sites)
     }
 
     /// The residual stream at the first layer.

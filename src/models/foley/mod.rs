@@ -9,6 +9,9 @@ mod encoder;
 pub mod positions;
 mod session;
 #[cfg(test)]
+mod step_tests;
+mod streaming;
+#[cfg(test)]
 mod tests;
 
 use crate::config;
@@ -23,6 +26,7 @@ pub use session::Session;
 
 use decoder::{Decoder, Seen};
 use encoder::Encoder;
+pub use streaming::Next;
 
 /// The decoder's input before the first sample: silence in mu-law.
 pub const START: u32 = 128;

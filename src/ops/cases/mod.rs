@@ -261,6 +261,10 @@ pub static REGISTRY: &[Entry] = &[
         cases: super::positions::cases,
     },
     Entry {
+        ops: &[("store", "the newest key and value of each sequence to their place in a ring")],
+        cases: super::ring::cases,
+    },
+    Entry {
         ops: &[(
             "spectrogram loss",
             "difference of two spectrograms and its gradient, no spectrogram stored",
