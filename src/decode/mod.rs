@@ -3,10 +3,12 @@
 pub mod beam;
 mod driver;
 mod look;
+mod sound;
 pub mod sampling;
 
 pub use driver::{caption, describe};
 pub use look::attention;
+pub use sound::{Made, Request, Tick, sound};
 
 use crate::data::vocabulary::{MASK, PAD, START, UNK};
 

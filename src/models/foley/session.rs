@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use super::streaming::Next;
 use super::{Foley, Purpose, Step};
 use crate::Result;
 use crate::config::Optimizer;
@@ -19,6 +20,7 @@ pub struct Session {
     engine: Engine,
     steps: HashMap<StepKey, Arc<Planned<Step>>>,
     encoders: HashMap<usize, Option<Arc<Planned<(Id, Id)>>>>,
+    streams: HashMap<(usize, usize), Arc<Planned<Next>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +53,7 @@ impl Session {
     /// If the device cannot be used or has too little memory.
     pub fn new(model: Foley, device: Device, optimizer: Option<&Optimizer>) -> Result<Session> {
         let engine = Engine::new(&model.parameters, device, optimizer)?;
-        Ok(Session { model, engine, steps: HashMap::new(), encoders: HashMap::new() })
+        Ok(Session { model, engine, steps: HashMap::new(), encoders: HashMap::new(), streams: HashMap::new() })
     }
 
     /// Draws the initial weights from `seed`.
@@ -95,6 +97,22 @@ impl Session {
             None => None,
         };
         self.encoders.insert(batch, planned.clone());
+        Ok(planned)
+    }
+
+    /// The plan of one sample more of `batch` clips, in sounds of up to `most` samples. Its rings live in its inputs, so
+    /// nothing else of [`Region::Decode`] may run between two steps.
+    ///
+    /// # Errors
+    /// If the shapes do not fit the model.
+    pub fn stream(&mut self, batch: usize, most: usize) -> Result<Arc<Planned<Next>>> {
+        if let Some(next) = self.streams.get(&(batch, most)) {
+            return Ok(next.clone());
+        }
+        let mut graph = self.engine.graph();
+        let ends = self.model.extend(&mut graph, batch, most)?;
+        let planned = self.engine.planned(graph, ends, Region::Decode)?;
+        self.streams.insert((batch, most), planned.clone());
         Ok(planned)
     }
 }

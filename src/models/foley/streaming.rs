@@ -20,6 +20,8 @@ pub struct Next {
     pub position: Id,
     /// (1) u32: one more than that.
     pub count: Id,
+    /// (1) u32: how many of them belong to the clip whose frames are in `memory`.
+    pub moment: Id,
     /// (batch * tokens, memory width): the decoder's view of the frames, where there are any.
     pub memory: Option<Id>,
     /// (batch, classes).
@@ -49,6 +51,7 @@ impl Foley {
         let codes = g.input("codes", &[batch], DType::U32);
         let position = g.input("position", &[1], DType::U32);
         let count = g.input("count", &[1], DType::U32);
+        let moment = g.input("moment", &[1], DType::U32);
         let columns = self.memory_width();
         let memory = (columns > 0).then(|| g.input_activation("memory", &[batch * self.tokens(), columns]));
         let (table, positions) = (p.on(g, self.decoder.codes), p.on(g, self.decoder.positions));
@@ -69,8 +72,8 @@ impl Foley {
             if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
                 let q = cross.query.trace(g, p, residual.branch_input, None)?;
                 let (k, v) = cross.keys_and_values(g, memory, width);
-                let heads = Heads { batch, heads: config.heads, queries: most, keys: self.tokens() };
-                let mixed = decode_fixed(g, [q, k, v], position, heads, &[self.decoder.near])?;
+                let heads = Heads { batch, heads: config.heads, queries: self.ends.samples, keys: self.tokens() };
+                let mixed = decode_fixed(g, [q, k, v], moment, heads, &[self.decoder.near])?;
                 let branch = cross.out.trace(g, p, mixed, None)?;
                 residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
             }
@@ -78,7 +81,7 @@ impl Foley {
         }
         let logits = self.logits(g, residual.branch_input)?;
         g.keep(logits);
-        Ok(Next { codes, position, count, memory, logits })
+        Ok(Next { codes, position, count, moment, memory, logits })
     }
 
     /// Bytes of the rings of `batch` clips for sounds of up to `most` samples, keys and values in elements of `bytes`.
@@ -132,7 +135,7 @@ mod tests {
         let expected = engine.memory.read(&whole.program, logits).into_owned();
 
         engine.memory.poison(Region::Decode);
-        let Next { codes, position, count, memory, logits } = next.ends;
+        let Next { codes, position, count, moment, memory, logits } = next.ends;
         if let (Some((frames, seen)), Some(memory)) = (encoder.ends, memory) {
             engine.memory.write(&encoder.program, frames, &pixels);
             engine.run(&encoder.program, &state).unwrap();
@@ -144,6 +147,7 @@ mod tests {
             engine.memory.write(&next.program, codes, &last);
             engine.memory.write(&next.program, position, &[t as u32]);
             engine.memory.write(&next.program, count, &[t as u32 + 1]);
+            engine.memory.write(&next.program, moment, &[t as u32]);
             engine.run(&next.program, &state).unwrap();
             let found = engine.memory.read(&next.program, logits);
             for clip in 0..batch {
