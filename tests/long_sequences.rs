@@ -214,16 +214,38 @@ impl Training {
         (start.elapsed().as_secs_f64(), loss)
     }
 
-    /// The least seconds of some runs, and the first and last loss.
-    fn best(&mut self, seconds: f64) -> (f64, [f32; 2]) {
+    /// Some runs, after one that touches the memory.
+    fn best(&mut self, seconds: f64) -> Best {
         let (_, first) = self.run();
-        let (begin, mut best, mut runs, mut last) = (Instant::now(), f64::INFINITY, 0, first);
+        let mut best = Best { seconds: f64::INFINITY, cpu: 0.0, losses: [first, first] };
+        let (begin, cpu, mut runs) = (Instant::now(), processor_seconds(), 0);
         while runs < 3 || begin.elapsed().as_secs_f64() < seconds {
             let (taken, loss) = self.run();
-            (best, last, runs) = (best.min(taken), loss, runs + 1);
+            best.seconds = best.seconds.min(taken);
+            best.losses[1] = loss;
+            runs += 1;
         }
-        (best, [first, last])
+        best.cpu = (processor_seconds() - cpu) / f64::from(runs);
+        best
     }
+}
+
+/// What a step takes.
+struct Best {
+    /// Of the fastest run.
+    seconds: f64,
+    /// The mean of all threads together: other programs on the machine disturb it least.
+    cpu: f64,
+    /// The first and the last.
+    losses: [f32; 2],
+}
+
+/// Processor time of this process so far, in hundredths of a second.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th fields behind it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 #[test]
@@ -231,10 +253,12 @@ impl Training {
 fn banded_step() {
     let sizing = Sizing { length: 16_000, layers: 4, width: 128, heads: 4 };
     let mut training = Training::new(sizing, &[Pattern::banded(256, 0)]);
-    let (seconds, losses) = training.best(10.0);
+    let best = training.best(10.0);
     println!(
-        "{sizing:?}, band 256: {:.1} ms a step, losses {losses:?}, {} bytes at most, {} planned",
-        seconds * 1e3,
+        "{sizing:?}, band 256: {:.1} ms a step, {:.1} ms of processor time, losses {:?}, {} bytes at most, {} planned",
+        best.seconds * 1e3,
+        best.cpu * 1e3,
+        best.losses,
         peak_memory().unwrap_or(0),
         training.step.0.arena
     );
@@ -244,21 +268,25 @@ fn banded_step() {
 #[ignore = "a benchmark: prints times"]
 fn steps_by_length() {
     for text in PATTERNS {
-        let (mut times, mut memory) = (Vec::new(), Vec::new());
+        let (mut times, mut cpu, mut memory) = (Vec::new(), Vec::new(), Vec::new());
         for length in lengths(text) {
             let sizing = Sizing { length, layers: 1, width: 128, heads: 4 };
             let mut training = Training::new(sizing, &[pattern(text, length)]);
-            let (seconds, _) = training.best(2.0);
+            let best = training.best(2.0);
             let arena = training.step.0.arena;
             println!(
-                "{text:>14}  {length:>6} samples  {:>9.1} ms  {:>7.1} MB",
-                seconds * 1e3,
+                "{text:>14}  {length:>6} samples  {:>9.1} ms  {:>9.1} ms of processor time  {:>7.1} MB",
+                best.seconds * 1e3,
+                best.cpu * 1e3,
                 arena as f64 / 1e6
             );
-            times.push((length, seconds));
+            times.push((length, best.seconds));
+            cpu.push((length, best.cpu));
             memory.push((length, arena as f64));
         }
-        let (time, memory) = (exponent(&times), exponent(&memory));
-        println!("{text:>14}  time grows with the length's power {time:.3}, memory with {memory:.3}");
+        let [time, cpu, memory] = [&times, &cpu, &memory].map(|points| exponent(points));
+        println!(
+            "{text:>14}  grows with the length's power: time {time:.3}, processor time {cpu:.3}, memory {memory:.3}"
+        );
     }
 }
