@@ -30,3 +30,7 @@ using namespace evoke;
 EVOKE_KERNEL(add_bf16, THREADS, 0, Global<bf16> out, Global<const bf16> a, Global<const bf16> b, uint64_t count) {
     add(out, a, b, count);
 }
+// Of values that are f32 on every device: a waveform's.
+EVOKE_KERNEL(add_f32, THREADS, 0, Global<float> out, Global<const float> a, Global<const float> b, uint64_t count) {
+    add(out, a, b, count);
+}

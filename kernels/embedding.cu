@@ -1,6 +1,6 @@
 // Word embedding: a row of a table, scaled, plus the position's row, then dropout; and the gradient of the table.
 //
-// forward:  y[r] = dropout(table[word[r]] * scale + positions[r mod length])
+// forward:  y[r] = dropout(table[word[r]] * scale + positions[(r mod length) mod period])
 // backward: d table[word] += scale * (sum of mask(dy[r]) over the rows r of the word)
 // The gradient of the positions is positions.cu's.
 //
@@ -42,13 +42,14 @@ constexpr int RUN_WARPS = 8;
 template <class T>
 EVOKE_DEVICE void embed(Global<T> y, Global<const uint32_t> words, Global<const T> table,
                         Global<const float> positions, Global<const uint32_t> position, const Dropout &dropout,
-                        int rows, int length, int table_rows, int width, float scale) {
+                        int rows, int length, int period, int table_rows, int width, float scale) {
     const int row = block_x() * FORWARD_WARPS + warp();
     if (row >= rows) return;
     const uint32_t word = words.load(row);
     const bool known = word < uint32_t(table_rows);
     const size_t from = known ? size_t(word) * width : 0;
-    const size_t start = size_t(row) * width, place = size_t(position ? position.load(0) : row % length) * width;
+    const uint32_t at = position ? position.load(0) : uint32_t(row % length);
+    const size_t start = size_t(row) * width, place = size_t(at % uint32_t(period)) * width;
     for (Columns columns = {0, width}; columns.first < width; columns.first += CHUNK) {
         float v[PIECE], p[PIECE];
         columns.load(v, table, from);
@@ -113,13 +114,14 @@ EVOKE_DEVICE void add_span(Global<float> dtable, Global<float> heads, Global<flo
 
 using namespace evoke;
 
-// y (rows, width); table (table_rows, width); `position`, where there is one, is that of all rows.
+// y (rows, width); table (table_rows, width); positions (period, width); `position`, where there is one, is that of
+// all rows.
 EVOKE_KERNEL(embedding_forward_bf16, FORWARD_WARPS * WARP, 0, Global<bf16> y, Global<const uint32_t> words,
              Global<const bf16> table, Global<const float> positions, Global<const uint32_t> position,
-             Global<const uint32_t> state, int rows, int length, int table_rows, int width, float scale, unsigned site,
-             unsigned threshold, float kept_scale) {
+             Global<const uint32_t> state, int rows, int length, int period, int table_rows, int width, float scale,
+             unsigned site, unsigned threshold, float kept_scale) {
     const Dropout dropout = dropout_of(state, site, threshold, kept_scale);
-    embed(y, words, table, positions, position, dropout, rows, length, table_rows, width, scale);
+    embed(y, words, table, positions, position, dropout, rows, length, period, table_rows, width, scale);
 }
 
 // The rows in the order of their words, and the words of these rows.

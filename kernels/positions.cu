@@ -2,12 +2,14 @@
 //
 // forward:  y[b, t] = dropout(x[b, t] + positions[t])
 // backward: dx = mask(dy); d positions[t] += sum over b of mask(dy[b, t])
+// Backward also takes positions that come again after `period` tokens: d positions[t] is then the sum over all tokens
+// t, t + period, ... of each sequence.
 //
 // x and y are 16 bits, positions and their gradient f32; arithmetic is f32. Forward moves 4 bytes an element (positions
 // stay in the cache), backward 2 or, with dx, 4; 1 FLOP, and 5 integer multiplications for the mask: bound by memory.
 //
 // The gradient of a position: a block of POSITION_WARPS warps takes one position of all sequences; each warp adds every
-// POSITION_WARPS-th sequence in order, then the warps' sums meet in order. The order depends on the batch alone.
+// POSITION_WARPS-th occurrence in order, then the warps' sums meet in order. The order depends on the sizes alone.
 #include "primitives/warp.cuh"
 #include "rows.cuh"
 
@@ -35,16 +37,17 @@ EVOKE_DEVICE void add_positions(Global<T> y, Global<const T> x, Global<const flo
     }
 }
 
-// Block (t, chunk): position t, CHUNK columns.
+// Block (t, chunk): position t < period, CHUNK columns.
 template <class T>
 EVOKE_DEVICE void positions_backward(Global<float> dpositions, Global<T> dx, Global<const T> dy, const Dropout &dropout,
-                                     int batch, int length, int width) {
+                                     int batch, int length, int period, int width) {
     EVOKE_SHARED(float, scratch, POSITION_WARPS * CHUNK);
     const int t = block_x();
     const Columns columns = {block_y() * CHUNK, width};
     float sum[PIECE] = {};
-    for (int b = warp(); b < batch; b += POSITION_WARPS) {
-        const size_t start = (size_t(b) * length + t) * width;
+    const int repeats = divide_up(length - t, period); // occurrences in a sequence
+    for (int i = warp(); i < batch * repeats; i += POSITION_WARPS) {
+        const size_t start = (size_t(i / repeats) * length + size_t(i % repeats) * period + t) * width;
         float v[PIECE];
         columns.load(v, dy, start);
         columns.drop(v, dropout, start);
@@ -71,9 +74,9 @@ EVOKE_KERNEL(positions_forward_bf16, FORWARD_WARPS * WARP, 0, Global<bf16> y, Gl
     add_positions(y, x, positions, dropout_of(state, site, threshold, kept_scale), rows, length, width);
 }
 
-// dpositions (length, width) is added to; dx, dy (batch * length, width). Either output may be null.
+// dpositions (period, width) is added to; dx, dy (batch * length, width). Either output may be null.
 EVOKE_KERNEL(positions_backward_bf16, POSITION_WARPS * WARP, 0, Global<float> dpositions, Global<bf16> dx,
-             Global<const bf16> dy, Global<const uint32_t> state, int batch, int length, int width, unsigned site,
-             unsigned threshold, float kept_scale) {
-    positions_backward(dpositions, dx, dy, dropout_of(state, site, threshold, kept_scale), batch, length, width);
+             Global<const bf16> dy, Global<const uint32_t> state, int batch, int length, int period, int width,
+             unsigned site, unsigned threshold, float kept_scale) {
+    positions_backward(dpositions, dx, dy, dropout_of(state, site, threshold, kept_scale), batch, length, period, width);
 }

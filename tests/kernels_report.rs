@@ -7,7 +7,8 @@ use evoke::device::kernels::{ARCHS, MODULES, REPORT};
 use serde::Deserialize;
 
 /// Families of kernels, by how their names begin, that must not spill on the targets below.
-const FAMILIES: [&str; 5] = ["attention", "norm", "cross_entropy", "optimizer", "adamw"];
+const FAMILIES: [&str; 7] =
+    ["attention", "norm", "cross_entropy", "optimizer", "adamw", "spectrogram", "expected_waveform"];
 /// Where they must not: the oldest GPU that is served, and Hopper.
 const TARGETS: [&str; 2] = ["80", "90a"];
 

@@ -2,11 +2,11 @@
 //
 //   out, q (batch, heads * D); k, v (batch * capacity, heads * D), where key j lies in row DecodeSizes::row(j): keys
 //   0 .. pinned first, the others in a ring as long as the pattern reaches back
-//   key_count (1): keys so far, the query's own among them; it lives in device memory, so that a recorded step can be
-//   replayed
+//   number (1): keys so far, the query's own among them; or, where all keys stay (cross-attention, DecodeSizes::queries),
+//   the number of the query. It lives in device memory, so that a recorded step can be replayed
 //   key_lengths (batch): keys that are real; absent: all
 //
-// out = softmax(scale q k^T, over the keys that the pattern shows to position count - 1) v; 0 where it shows none. The
+// out = softmax(scale q k^T, over the keys that the pattern shows to this query) v; 0 where it shows none. The
 // caller sees to it that no visible key has left the ring (Pattern::reach).
 //
 // Reads every visible key and value once, 4 D bytes and 4 D FLOPs a key: bound by memory, so no tensor cores. A block
@@ -32,6 +32,7 @@ constexpr int CHUNK = 8; // elements of 16 bytes
 // Laid out as `CudaDecodeSizes` in src/ops/attention/decode.rs. Strides are elements between rows, multiples of 8.
 struct DecodeSizes {
     int heads, capacity, pinned;
+    int queries; // of the sequence, where its keys are all there and stay; 0: the query stands on the last key so far
     int q_stride, k_stride, v_stride, out_stride;
     float scale;
 
@@ -60,15 +61,16 @@ struct DecodeKeys {
     }
 };
 
-EVOKE_DEVICE DecodeKeys keys_of(Pattern pattern, int keys, int key_length) {
+EVOKE_DEVICE DecodeKeys keys_of(Pattern pattern, int queries, int query, int keys, int key_length) {
     DecodeKeys made = {least(pattern.prefix, least(keys, key_length)), {{0, 1, 1}, {0, 1, 1}}, {{0, 0}, {0, 0}}};
     const int prefix = pattern.prefix > 0 ? 1 : 0;
     EVOKE_UNROLL
     for (int term = 0; term < 2; ++term) {
         if (term >= terms_of(pattern)) break;
-        const AttentionClass own = class_of(pattern, prefix + term, 0, 1, keys, key_length);
+        const int classes = classes_of(pattern, prefix + term);
+        const AttentionClass own = class_of(pattern, prefix + term, query % classes, queries, keys, key_length);
         made.runs[term] = {own.first_key, own.period, own.run};
-        made.seen[term] = own.seen(0);
+        made.seen[term] = own.seen(query / classes);
     }
     return made;
 }
@@ -90,14 +92,16 @@ struct Mixture {
 
 template <class T, int D>
 EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<const T> k, Global<const T> v,
-                                   Global<const uint32_t> key_count, Global<const uint32_t> key_lengths,
+                                   Global<const uint32_t> number, Global<const uint32_t> key_lengths,
                                    const DecodeSizes &sizes, const PatternTable &table) {
     constexpr int CHUNKS = D / CHUNK;
     constexpr int LANES = CHUNKS <= 2 ? 2 : CHUNKS <= 4 ? 4 : CHUNKS <= 8 ? 8 : 16; // of a key, a power of two
     constexpr int GROUPS = DECODE_THREADS / LANES;
     const int batch = block_x() / sizes.heads, head = block_x() % sizes.heads;
-    const int keys = int(key_count.load(0));
-    const DecodeKeys list = keys_of(table.patterns[table.of_head[head]], keys, key_length_of(key_lengths, batch, keys));
+    const bool stays = sizes.queries > 0;
+    const int loaded = int(number.load(0)), keys = stays ? sizes.capacity : loaded;
+    const DecodeKeys list = keys_of(table.patterns[table.of_head[head]], stays ? sizes.queries : 1, stays ? loaded : 0,
+                                    keys, key_length_of(key_lengths, batch, keys));
     const int chunk = thread() % LANES, group = thread() / LANES, count = list.count();
     const bool works = chunk < CHUNKS; // of 16 lanes only 12 have a chunk where D is 96
     const size_t column = size_t(head) * D + (works ? chunk : 0) * CHUNK, first_row = size_t(batch) * sizes.capacity;
@@ -175,9 +179,9 @@ EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<cons
 #define DECODE(T, D)                                                                                                   \
     EVOKE_KERNEL(attention_decode_##T##_##D, evoke::DECODE_THREADS, 0, evoke::Global<evoke::T> out,                    \
                  evoke::Global<const evoke::T> q, evoke::Global<const evoke::T> k, evoke::Global<const evoke::T> v,    \
-                 evoke::Global<const uint32_t> key_count, evoke::Global<const uint32_t> key_lengths,                  \
+                 evoke::Global<const uint32_t> number, evoke::Global<const uint32_t> key_lengths,                  \
                  evoke::DecodeSizes sizes, evoke::PatternTable table) {                                             \
-        evoke::attention_decode<evoke::T, D>(out, q, k, v, key_count, key_lengths, sizes, table);                  \
+        evoke::attention_decode<evoke::T, D>(out, q, k, v, number, key_lengths, sizes, table);                  \
     }
 
 DECODE(bf16, 32)

@@ -34,7 +34,7 @@ struct WeightDropout {
     // bit 4 n + i is for element i of block n. Queries from t1 on count as the last one, keys behind the end as kept.
     EVOKE_DEVICE uint32_t kept_in_rows(const AttentionClass &c, int t0, int t1, int u0) const {
         uint32_t bits = 0;
-        if (c.period == 1) {
+        if (c.neighbours()) {
             // Lane q of a quad evaluates blocks q and q + 4, of both rows that the quad holds.
             uint32_t own = 0;
             EVOKE_ROLLED
@@ -64,7 +64,7 @@ struct WeightDropout {
     template <int BLOCKS>
     EVOKE_DEVICE uint32_t kept_in_columns(const AttentionClass &c, int t0, int t1, int u0) const {
         uint32_t bits = 0;
-        if (c.period == 1) {
+        if (c.neighbours()) {
             // 16 lanes evaluate the 8 queries of a block with both groups of 8 keys; the other 16 those of the next block.
             uint32_t own = 0;
             EVOKE_ROLLED

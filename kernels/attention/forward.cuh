@@ -109,7 +109,7 @@ EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Gl
     }
 
     for (int part = tile.parts.begin; part < tile.parts.end; ++part) {
-        const AttentionClass c = tile.keys_of(part, sizes);
+        const AttentionClass c = tile.keys_of(part, sizes, table);
         const Interval some = c.touched(t0, t1), all = c.seen_by_all(t0, t1);
         if (some.begin >= some.end) continue;
         Interval seen[2];

@@ -16,13 +16,14 @@ namespace evoke {
 // A window side without limit: farther than any two tokens are apart.
 constexpr int UNLIMITED = 1 << 30;
 
-enum PatternKind : int { BAND, STRIDED, BLOCK, SUMMARY, FIXED };
+enum PatternKind : int { BAND, STRIDED, BLOCK, SUMMARY, FIXED, FRAMES };
 
-// Laid out as `CudaPattern` in src/ops/attention/cuda.rs. Meaning of a, b, c by kind:
+// Laid out as `CudaPattern` in src/ops/attention/cuda.rs. Meaning of a .. e by kind:
 //   BAND left, right, dilation   STRIDED stride   BLOCK length   SUMMARY and FIXED length, first, count
+//   FRAMES left, right, tokens of a frame, and the rate as frames in queries, whose product is below 2^31
 struct Pattern {
     int kind;
-    int a, b, c;
+    int a, b, c, d, e;
     int prefix;
 };
 
@@ -32,6 +33,7 @@ enum RuleKind : int {
     IN_BLOCK,      // from the start of the step's block to the step
     UP_TO,         // every key up to the step
     BLOCKS_BEFORE, // every key in the blocks before the step's
+    IN_FRAMES,     // every token of the frames from the step's - left to the step's + right
     EVERYTHING,    // every key: the prefix
 };
 
@@ -53,14 +55,27 @@ struct AttentionClass {
     int first_key, period, run;
     int begin, end; // the class's keys: behind the prefix, before the key length
     int rule, left, right;
+    // IN_FRAMES: query t stands at step t, a run is the tokens of a frame, and `first_step` frames last `steps` steps
+    // (registers are dear where a class is kept through a loop).
+    int steps;
 
     EVOKE_BOTH int query(int t) const { return first_query + t * query_stride; }
     EVOKE_BOTH int key(int u) const { return run == 1 ? first_key + u * period : first_key + u / run * period + u % run; }
+
+    // Whether key(u + 1) follows on key(u) throughout.
+    EVOKE_BOTH bool neighbours() const { return period == run; }
 
     // How many of the keys lie below `limit`.
     EVOKE_BOTH int below(int limit) const {
         const int span = most(limit - first_key, 0);
         return span / period * run + least(span % period, run);
+    }
+
+    // The frame shown at a step: floor(step * frames / steps), in parts that fit.
+    EVOKE_BOTH int frame(int step) const {
+        const int frames = first_step;
+        const int64_t whole = int64_t(step / steps) * frames + step % steps * frames / steps;
+        return whole < UNLIMITED ? int(whole) : UNLIMITED;
     }
 
     // The keys u that query t sees.
@@ -72,6 +87,10 @@ struct AttentionClass {
             high = right >= UNLIMITED ? end : step + right + 1;
         } else if (rule == EVERYTHING) {
             high = end;
+        } else if (rule == IN_FRAMES) {
+            const int now = frame(t), frames = (end + run - 1) / run;
+            low = left >= UNLIMITED ? 0 : clamp(now - left, 0, frames) * run;
+            high = right >= UNLIMITED ? end : least(now + right + 1, frames) * run;
         } else if (step >= 0) {
             if (rule == IN_BLOCK) {
                 low = step - step % left;
@@ -128,10 +147,11 @@ EVOKE_BOTH AttentionClass class_of(Pattern p, int part, int index, int queries, 
     const int term = part - (p.prefix > 0 ? 1 : 0);
     AttentionClass c{};
     if (term < 0) { // every query sees the prefix
-        c = {0, 1, queries, 0, 0, 1, 1, 0, prefix, EVERYTHING, 0, 0};
+        c = {0, 1, queries, 0, 0, 1, 1, 0, prefix, EVERYTHING, 0, 0, 1};
         return c;
     }
-    const int stride = classes_of(p, part), position = index + keys - queries;
+    // Frames have a clock of their own; else the last query stands on the last key.
+    const int stride = classes_of(p, part), position = p.kind == FRAMES ? index : index + keys - queries;
     const int residue = (position % stride + stride) % stride;
     c.first_query = index;
     c.query_stride = stride;
@@ -151,6 +171,10 @@ EVOKE_BOTH AttentionClass class_of(Pattern p, int part, int index, int queries, 
     case STRIDED: c.rule = WINDOW, c.left = term == 0 ? p.a : UNLIMITED, c.right = term == 0 ? 0 : -2; break;
     case BLOCK: c.rule = IN_BLOCK, c.left = p.a; break;
     case SUMMARY: c.rule = UP_TO; break;
+    case FRAMES:
+        c.rule = IN_FRAMES, c.left = p.a, c.right = p.b;
+        c.period = c.run = p.c, c.first_step = p.d, c.steps = p.e;
+        break;
     // The query's own block is term 0.
     default: c.rule = term == 0 ? IN_BLOCK : BLOCKS_BEFORE, c.left = p.a; break;
     }

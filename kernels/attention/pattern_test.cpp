@@ -8,9 +8,13 @@ using namespace evoke;
 
 namespace {
 
-// The definition itself, in words: does the query at key position `p` see key `j`?
-bool visible(Pattern a, int p, int j) {
+// The definition itself, in words: does query `i`, which stands at key position `p`, see key `j`?
+bool visible(Pattern a, int i, int p, int j) {
     if (j < a.prefix) return true;
+    if (a.kind == FRAMES) {
+        const long back = long(i) * a.d / a.e - j / a.c;
+        return (a.a >= UNLIMITED || back <= a.a) && (a.b >= UNLIMITED || -back <= a.b);
+    }
     const int back = p - j;
     const bool same_block = back >= 0 && a.kind != BAND && p / a.a == j / a.a;
     const bool summary = back >= 0 && a.c > 0 && a.kind >= SUMMARY && j % a.a >= a.b && j % a.a < a.b + a.c;
@@ -76,7 +80,7 @@ bool check(Pattern a, int queries, int keys, int key_length, Failure &failure) {
     }
     for (int i = 0; i < queries; ++i) {
         for (int j = 0; j < keys; ++j) {
-            const int expected = j < key_length && visible(a, i + keys - queries, j) ? 1 : 0;
+            const int expected = j < key_length && visible(a, i, i + keys - queries, j) ? 1 : 0;
             if (seen[size_t(i) * keys + j] != expected) {
                 failure = {expected ? "a visible key is not seen once" : "a hidden key is seen", i, j};
                 return false;
@@ -93,14 +97,20 @@ extern "C" long evoke_pattern_test(char *message, size_t size) {
     std::vector<Pattern> patterns;
     for (int left : {0, 1, 2, 5, UNLIMITED})
         for (int right : {0, 1, 3, UNLIMITED})
-            for (int dilation : {1, 2, 3, 5}) patterns.push_back({BAND, left, right, dilation, 0});
-    for (int stride = 1; stride <= 6; ++stride) patterns.push_back({STRIDED, stride, 0, 0, 0});
+            for (int dilation : {1, 2, 3, 5}) patterns.push_back({BAND, left, right, dilation, 0, 0, 0});
+    for (int stride = 1; stride <= 6; ++stride) patterns.push_back({STRIDED, stride, 0, 0, 0, 0, 0});
     for (int length = 1; length <= 6; ++length) {
-        patterns.push_back({BLOCK, length, 0, 0, 0});
+        patterns.push_back({BLOCK, length, 0, 0, 0, 0, 0});
         for (int first = 0; first < length; ++first)
             for (int count = 1; first + count <= length; ++count)
-                for (int kind : {SUMMARY, FIXED}) patterns.push_back({kind, length, first, count, 0});
+                for (int kind : {SUMMARY, FIXED}) patterns.push_back({kind, length, first, count, 0, 0, 0});
     }
+    const int rates[][2] = {{1, 1}, {1, 2}, {1, 5}, {2, 3}, {3, 7}, {4, 3}, {3, 1}, {1, 20}};
+    for (int left : {0, 1, 2, UNLIMITED})
+        for (int right : {0, 1, 3, UNLIMITED})
+            for (int tokens : {1, 2, 3, 5, 20})
+                for (const auto &rate : rates)
+                    patterns.push_back({FRAMES, left, right, tokens, rate[0], rate[1], 0});
     long problems = 0;
     for (const Pattern &pattern : patterns)
         for (int prefix : {0, 1, 3})
@@ -112,13 +122,24 @@ extern "C" long evoke_pattern_test(char *message, size_t size) {
                         Failure failure{};
                         if (!check(a, queries, keys, key_length, failure)) {
                             std::snprintf(message, size,
-                                          "kind %d (%d, %d, %d), prefix %d, %d queries, %d keys of which %d are real: %s "
+                                          "kind %d (%d, %d, %d, %d, %d), prefix %d, %d queries, %d keys of which %d are real: %s "
                                           "(query %d, key %d)",
-                                          a.kind, a.a, a.b, a.c, prefix, queries, keys, key_length, failure.what,
+                                          a.kind, a.a, a.b, a.c, a.d, a.e, prefix, queries, keys, key_length, failure.what,
                                           failure.query, failure.key);
                             return -1;
                         }
                         problems += 1;
                     }
+    // A million frames: the products must not overflow.
+    const Pattern late = {FRAMES, 1, 0, 196, 15, 8008, 0};
+    for (int t : {0, 8007, 1 << 24, (1 << 30) - 1}) {
+        const AttentionClass c = class_of(late, 0, 0, 1 << 30, (1 << 30) - 1, (1 << 30) - 1);
+        const long frame = long(t) * 15 / 8008;
+        if (c.seen(t).begin != (frame > 0 ? frame - 1 : 0) * 196 || c.seen(t).end != (frame + 1) * 196) {
+            std::snprintf(message, size, "query %d of a long video sees keys %d .. %d", t, c.seen(t).begin, c.seen(t).end);
+            return -1;
+        }
+        problems += 1;
+    }
     return problems;
 }

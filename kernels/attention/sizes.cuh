@@ -78,7 +78,7 @@ EVOKE_DEVICE AttentionClass class_for(Pattern pattern, int part, PartRange range
 
 // The queries that a block of a kernel over queries works on: t0 .. t1 of one class of one head.
 struct QueryTile {
-    Pattern pattern;
+    int pattern; // its number in the table: read again where it is needed, not kept in registers
     PartRange parts;
     int index; // of the class
     int length; // keys of the sequence that are real
@@ -89,24 +89,25 @@ struct QueryTile {
     EVOKE_DEVICE bool present() const { return t0 < t1; }
     // The query in row r of the tile; negative behind the last one.
     EVOKE_DEVICE int query(int r) const { return t0 + r < t1 ? grouping.query(t0 + r) : -1; }
-    EVOKE_DEVICE AttentionClass keys_of(int part, const AttentionSizes &sizes) const {
-        return class_for(pattern, part, parts, index, sizes, length);
+    EVOKE_DEVICE AttentionClass keys_of(int part, const AttentionSizes &sizes, const PatternTable &table) const {
+        return class_for(table.patterns[pattern], part, parts, index, sizes, length);
     }
 };
 EVOKE_DEVICE QueryTile query_tile(const AttentionSizes &sizes, const PatternTable &table,
                                   Global<const uint32_t> key_lengths, int head, int batch) {
     QueryTile tile{};
-    tile.pattern = table.patterns[table.of_head[head]];
-    tile.parts = parts_of_launch(tile.pattern, sizes.term);
+    tile.pattern = table.of_head[head];
+    const Pattern &pattern = table.patterns[tile.pattern];
+    tile.parts = parts_of_launch(pattern, sizes.term);
     if (tile.parts.end == 0) return tile;
-    const int classes = classes_of(tile.pattern, tile.parts.end - 1);
+    const int classes = classes_of(pattern, tile.parts.end - 1);
     const int tiles = divide_up(divide_up(sizes.queries, classes), TILE_ROWS);
     // Under a look-ahead mask the last queries have most to do, so they begin first.
     const int number = classes * tiles - 1 - block_x();
     if (number < 0) return tile;
     tile.index = number % classes;
     tile.length = key_length_of(key_lengths, batch, sizes.keys);
-    tile.grouping = tile.keys_of(tile.parts.end - 1, sizes);
+    tile.grouping = tile.keys_of(tile.parts.end - 1, sizes, table);
     tile.t0 = number / classes * TILE_ROWS;
     tile.t1 = least(tile.t0 + TILE_ROWS, tile.grouping.queries);
     return tile;

@@ -34,6 +34,11 @@ inline float rsqrt(float x) { return 1.0f / ::sqrtf(x); }
 inline float max(float a, float b) { return ::fmaxf(a, b); }
 inline float min(float a, float b) { return ::fminf(a, b); }
 inline float abs(float x) { return ::fabsf(x); }
+inline void sincospi(float x, float &sine, float &cosine) {
+    sine = float(::sin(double(x) * 3.14159265358979323846));
+    cosine = float(::cos(double(x) * 3.14159265358979323846));
+}
+inline float ceil(float x) { return ::ceilf(x); }
 inline bool is_finite(float x) { return std::isfinite(x); }
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline float float_of_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
@@ -65,6 +70,9 @@ EVOKE_DEVICE float rsqrt(float x) { return ::rsqrtf(x); }
 EVOKE_DEVICE float max(float a, float b) { return ::fmaxf(a, b); }
 EVOKE_DEVICE float min(float a, float b) { return ::fminf(a, b); }
 EVOKE_DEVICE float abs(float x) { return ::fabsf(x); }
+// The sine and cosine of pi x, each correct to 1 ulp: no multiple of pi is ever rounded.
+EVOKE_DEVICE void sincospi(float x, float &sine, float &cosine) { ::sincospif(x, &sine, &cosine); }
+EVOKE_DEVICE float ceil(float x) { return ::ceilf(x); }
 EVOKE_DEVICE bool is_finite(float x) { return ::isfinite(x); }
 EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 EVOKE_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
@@ -89,5 +97,7 @@ EVOKE_DEVICE float minus_infinity() {
 }
 
 EVOKE_BOTH int divide_up(int a, int b) { return (a + b - 1) / b; }
+EVOKE_BOTH int min_int(int a, int b) { return a < b ? a : b; }
+EVOKE_BOTH int max_int(int a, int b) { return a > b ? a : b; }
 
 } // namespace evoke

@@ -9,7 +9,7 @@ use super::method::MethodArgs;
 use crate::data::picture;
 use crate::decode;
 use crate::device::Device;
-use crate::train::load;
+use crate::train::captioner::load;
 use crate::{Error, Result};
 
 /// Describe pictures with a trained run

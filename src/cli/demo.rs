@@ -16,9 +16,10 @@ use crate::device::Device;
 use crate::error::At;
 use crate::look::html::{self, Curve, GalleryItem, GallerySection};
 use crate::look::terminal;
-use crate::train::evaluate::{self, Described};
+use crate::train::captioner::CaptionerRun;
+use crate::train::captioner::evaluate::{self, Described};
+use crate::train::captioner::load::{self, Trained};
 use crate::train::files::Disk;
-use crate::train::load::{self, Trained};
 use crate::train::metrics::METRICS;
 use crate::train::run::{self, Options};
 use crate::train::{budget, progress};
@@ -105,7 +106,7 @@ impl Args {
         let mut sets = vec![format!("train.seed={}", self.seed)];
         sets.extend(self.steps.map(|steps| format!("train.steps={steps}")));
         let config = Config::default().with_text(SETTINGS, "the demo's settings", &sets)?;
-        run::train(&Options {
+        run::train::<CaptionerRun>(&Options {
             data: &data_folder,
             out: &run_folder,
             config,

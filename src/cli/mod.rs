@@ -14,6 +14,7 @@ mod plan_video;
 mod prepare;
 mod prepare_audio;
 mod prepare_media;
+mod prepare_motion;
 mod prepare_progress;
 mod prepare_scenes;
 mod prepare_video;

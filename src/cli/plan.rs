@@ -12,6 +12,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::models::captioner::{Captioner, Ends};
 use crate::train::budget::{self, Budget};
+use crate::train::captioner;
 
 /// Say how much memory a run will take, before step 0, and how much room a film
 #[derive(Debug, clap::Args)]
@@ -77,7 +78,7 @@ impl Args {
         };
         let device = Device::parse(&args.device)?;
         let model = Captioner::new(&config.model, ends)?;
-        let bytes = Budget::plan(&model, &config, device)?;
+        let bytes = captioner::budget(&model, &config, device)?;
         let free = budget::available(device);
         let report = Report {
             device: device.name(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Output;
 use super::prepare_audio::Audio;
 use super::prepare_progress::write_split;
-use super::prepare_scenes::Scenes;
+use super::prepare_scenes;
 use super::prepare_video::Video;
 use crate::data::captions::{self, Item, PictureFiles};
 use crate::data::picture::{Fit, Preprocessing};
@@ -30,7 +30,7 @@ pub struct Args {
 enum Kinds {
     Coco(Coco),
     Captions(Captions),
-    Scenes(Scenes),
+    Scenes(prepare_scenes::Args),
     Video(Video),
     Audio(Audio),
 }

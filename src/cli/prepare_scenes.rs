@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Output;
 use super::prepare::Summary;
+use super::prepare_motion::Moving;
 use super::prepare_progress::write_split;
 use crate::Result;
 use crate::data::picture::{Fit, Preprocessing, Skipped};
@@ -19,25 +20,34 @@ const TOKENIZER_SCENES: u64 = 4000;
 /// The special tokens and every word of the richest world fit easily.
 const VOCABULARY: usize = 1000;
 
-/// From the embedded world of coloured shapes: train, val, and unseen combinations
+/// From the embedded world of coloured shapes, still or moving: train, val, and unseen combinations
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    scenes: Scenes,
+    #[command(flatten)]
+    moving: Moving,
+}
+
+/// Still scenes, with captions.
 #[derive(Debug, clap::Args)]
 pub(super) struct Scenes {
     /// The folder to write
     #[arg(long, value_name = "DATA")]
     pub out: PathBuf,
-    /// Training pictures
-    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    /// Training pictures, or clips: then 2000 unless told otherwise
+    #[arg(long, default_value_t = 20_000, default_value_if("video", "true", "2000"), value_name = "N")]
     pub train: usize,
-    /// Held-out pictures of combinations that training has seen
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    /// Held-out pictures of combinations that training has seen; 200 clips
+    #[arg(long, default_value_t = 1000, default_value_if("video", "true", "200"), value_name = "N")]
     pub val: usize,
-    /// Pictures of combinations that training never sees
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    /// Pictures of combinations that training never sees; 200 clips
+    #[arg(long, default_value_t = 1000, default_value_if("video", "true", "200"), value_name = "N")]
     pub unseen: usize,
-    /// Pixels of a side
-    #[arg(long, default_value_t = 64, value_name = "PIXELS")]
+    /// Pixels of a side; 32 for clips
+    #[arg(long, default_value_t = 64, default_value_if("video", "true", "32"), value_name = "PIXELS")]
     pub size: usize,
-    /// How much there is to see
+    /// How much there is to see; of clips four colours and two sizes, or six and three
     #[arg(long, value_enum, default_value = "small")]
     pub level: Level,
     #[arg(long, default_value_t = 1)]
@@ -55,22 +65,13 @@ struct Scenery<'a> {
     side: usize,
 }
 
-/// A split's name in the data set.
-fn name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Val => "val",
-        Split::Unseen => "unseen",
-    }
-}
-
 impl Source for Scenery<'_> {
     fn len(&self) -> usize {
         self.len
     }
 
     fn name(&self, i: usize) -> String {
-        format!("{}-{i:06}", name(self.split))
+        format!("{}-{i:06}", self.split.name())
     }
 
     fn row(&self, i: usize) -> Result<Row, Skipped> {
@@ -79,12 +80,16 @@ impl Source for Scenery<'_> {
     }
 }
 
-impl Scenes {
+impl Args {
     pub(super) fn run(self, out: &Output) -> Result<()> {
-        let summary = self.prepare(out)?;
-        out.result(&summary, Summary::text)
+        if self.moving.video {
+            return self.moving.run(&self.scenes, out);
+        }
+        out.result(&self.scenes.prepare(out)?, Summary::text)
     }
+}
 
+impl Scenes {
     /// Draws and writes the data set.
     ///
     /// # Errors
@@ -115,11 +120,11 @@ impl Scenes {
         for (split, len) in [(Split::Train, self.train), (Split::Val, self.val), (Split::Unseen, self.unseen)]
         {
             if len > 0 {
-                made += len - writer.finished(name(split));
+                made += len - writer.finished(split.name());
                 write_split(
                     out,
                     &mut writer,
-                    name(split),
+                    split.name(),
                     &Scenery { world: &world, split, len, side: self.size },
                 )?;
             }

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use super::Output;
-use crate::config::Config;
+use crate::Result;
+use crate::config::{Model as _, Settings};
 use crate::device::Device;
+use crate::train::captioner::{self, CaptionerRun};
 use crate::train::files::Disk;
+use crate::train::foley::{self, FoleyRun};
 use crate::train::run::{self, Options, Summary};
 use crate::train::run_folder::RunFolder;
-use crate::{Error, Result};
+use crate::train::task::{Prepared, Task};
 
 /// Train a model on prepared data
 #[derive(Debug, clap::Args)]
@@ -20,11 +23,13 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Model {
     /// From a picture to its sentence
-    Captioner(Captioner),
+    Captioner(Training),
+    /// From a silent video to its sound
+    Foley(Training),
 }
 
 #[derive(Debug, clap::Args)]
-struct Captioner {
+struct Training {
     /// Folder that `evoke prepare` made
     #[arg(long, required_unless_present = "print_config")]
     data: Option<PathBuf>,
@@ -40,7 +45,7 @@ struct Captioner {
     /// Go on from the last checkpoint, bit for bit
     #[arg(long)]
     resume: bool,
-    /// Train on the first N pictures alone and judge on the same: can the model learn anything at all?
+    /// Train on the first N pictures or clips alone and judge on the same: can the model learn anything at all?
     #[arg(long, value_name = "N")]
     overfit: Option<usize>,
     /// auto, cpu, cuda or cuda:N
@@ -56,30 +61,35 @@ struct Captioner {
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
-        let Model::Captioner(args) = self.model;
-        args.run(out)
+        match self.model {
+            Model::Captioner(args) => args.run::<CaptionerRun>(out, captioned),
+            Model::Foley(args) => args.run::<FoleyRun>(out, heard),
+        }
     }
 }
 
-impl Captioner {
-    fn run(self, out: &Output) -> Result<()> {
+impl Training {
+    fn run<P: Prepared>(self, out: &Output, told: fn(&<P::Task as Task>::Report) -> String) -> Result<()> {
         let mut sets = self.sets.clone();
-        if let Some(pictures) = self.overfit {
-            sets.push(format!("train.overfit={pictures}"));
+        if let Some(samples) = self.overfit {
+            sets.push(format!("train.overfit={samples}"));
         }
         // A run goes on with its own settings, unless others are given.
-        let config = match &self.out {
+        let config: Settings<P::Model> = match &self.out {
             Some(run) if self.resume && self.config.is_none() => {
-                RunFolder::stored_config(run)?.with(None, &sets)?
+                RunFolder::stored_config::<P::Model>(run)?.with(None, &sets)?
             }
-            _ => Config::load(self.config.as_deref(), &sets)?,
+            _ => Settings::load(self.config.as_deref(), &sets)?,
         };
         if self.print_config {
             print!("{}", config.to_toml()?);
             return Ok(());
         }
         let (Some(data), Some(run)) = (&self.data, &self.out) else {
-            return Err(Error::usage("--data and --out are needed"));
+            return Err(crate::Error::usage(format!(
+                "train {}: --data and --out are needed",
+                P::Model::NAME
+            )));
         };
         let device = Device::parse(&self.device)?;
         if !self.quiet {
@@ -87,12 +97,12 @@ impl Captioner {
         }
         let options =
             Options { data, out: run, config, resume: self.resume, device, quiet: self.quiet, files: &Disk };
-        let summary = run::train(&options)?;
-        out.result(&summary, told)
+        let summary = run::train::<P>(&options)?;
+        out.result(&summary, |summary| text(summary, told))
     }
 }
 
-fn told(summary: &Summary) -> String {
+fn text<R>(summary: &Summary<R>, told: fn(&R) -> String) -> String {
     let mut text = format!(
         "{} steps, loss {:.4}, {:.1} samples/s\nrun: {}",
         summary.steps,
@@ -101,13 +111,22 @@ fn told(summary: &Summary) -> String {
         summary.run.display()
     );
     if let Some(report) = &summary.evaluation {
-        text.push_str(&format!(
-            "\n{:.3} nats a token, {:.1} % exact, CIDEr-D {:.3} over {} pictures",
-            report.nats_true,
-            100.0 * report.exact,
-            report.cider_d,
-            report.pictures
-        ));
+        text.push('\n');
+        text.push_str(&told(report));
     }
     text
+}
+
+fn captioned(report: &captioner::evaluate::Report) -> String {
+    format!(
+        "{:.3} nats a token, {:.1} % exact, CIDEr-D {:.3} over {} pictures",
+        report.nats_true,
+        100.0 * report.exact,
+        report.cider_d,
+        report.pictures
+    )
+}
+
+fn heard(report: &foley::evaluate::Report) -> String {
+    crate::train::task::Report::line(report)
 }

@@ -1,9 +1,9 @@
 //! What a configuration may not be: each rule is one line that names the key, its value and what it must be.
 
-use super::{Config, Positions, ScheduleKind, Stem};
+use super::{Captioner, Loss, Model, Positions, ScheduleKind, Settings, Stem};
 use crate::{Error, Result};
 
-impl Config {
+impl<M: Model> Settings<M> {
     /// Errors: everything that is out of range, on one line.
     pub fn check(&self) -> Result<()> {
         let problems = self.problems();
@@ -13,55 +13,13 @@ impl Config {
     /// Everything that is out of range, a line each.
     pub fn problems(&self) -> Vec<String> {
         let mut rules = Rules::default();
-        self.check_model(&mut rules);
+        self.model.check(&self.loss, &mut rules);
         self.check_learning(&mut rules);
         self.check_train(&mut rules);
         rules.problems
     }
 
-    fn check_model(&self, rules: &mut Rules) {
-        let model = &self.model;
-        // The upper ends only keep products of sizes far from overflow; memory runs out long before.
-        rules.within("model.width", model.width, 1, 65_536);
-        rules.within("model.heads", model.heads, 1, 65_536);
-        rules.within("model.encoder_layers", model.encoder_layers, 1, 1_000);
-        rules.within("model.decoder_layers", model.decoder_layers, 1, 1_000);
-        rules.within("model.feed_forward", model.feed_forward, 0, 1_048_576);
-        rules.within("model.patch", model.patch, 1, 4_096);
-        rules.within("model.max_words", model.max_words, 2, 65_536);
-        let width = model.width;
-        if model.heads > 0 && !width.is_multiple_of(model.heads) {
-            rules.broken(format!(
-                "model.width is {width}, but must be a multiple of model.heads ({})",
-                model.heads
-            ));
-        }
-        if model.positions == Positions::Sinusoid2d && !width.is_multiple_of(4) {
-            rules.broken(format!(
-                "model.width is {width}, but two-dimensional sinusoids (model.positions) need a multiple of 4"
-            ));
-        }
-        let one_dimension = [model.positions, model.word_positions].contains(&Positions::Sinusoid1d);
-        if one_dimension && !width.is_multiple_of(2) {
-            rules.broken(format!("model.width is {width}, but sinusoids need an even one"));
-        }
-        if model.word_positions == Positions::Sinusoid2d {
-            rules.broken("model.word_positions is sinusoid-2d, but words have one dimension: take sinusoid-1d or learned");
-        }
-        if model.stem == Stem::Convolution && (model.patch < 2 || !model.patch.is_power_of_two()) {
-            rules.broken(format!(
-                "model.patch is {}, but the convolution stem halves the picture each time: take a power of 2, 2 or more",
-                model.patch
-            ));
-        }
-        rules.below_one("model.encoder_dropout", model.encoder_dropout);
-        rules.below_one("model.decoder_dropout", model.decoder_dropout);
-        rules.share("model.word_dropout", model.word_dropout);
-    }
-
     fn check_learning(&self, rules: &mut Rules) {
-        rules.below_one("loss.label_smoothing", self.loss.label_smoothing);
-        rules.share("loss.parallel_prediction", self.loss.parallel_prediction);
         let optimizer = &self.optimizer;
         rules.positive("optimizer.learning_rate", optimizer.learning_rate);
         rules.not_negative("optimizer.encoder_learning_rate", optimizer.encoder_learning_rate);
@@ -97,18 +55,62 @@ impl Config {
     }
 }
 
-/// Comparisons are written so that NaN breaks them.
-#[derive(Default)]
-struct Rules {
+/// The captioner's own sections.
+pub(super) fn captioner(model: &Captioner, loss: &Loss, rules: &mut Rules) {
+    // The upper ends only keep products of sizes far from overflow; memory runs out long before.
+    rules.within("model.width", model.width, 1, 65_536);
+    rules.within("model.heads", model.heads, 1, 65_536);
+    rules.within("model.encoder_layers", model.encoder_layers, 1, 1_000);
+    rules.within("model.decoder_layers", model.decoder_layers, 1, 1_000);
+    rules.within("model.feed_forward", model.feed_forward, 0, 1_048_576);
+    rules.within("model.patch", model.patch, 1, 4_096);
+    rules.within("model.max_words", model.max_words, 2, 65_536);
+    let width = model.width;
+    if model.heads > 0 && !width.is_multiple_of(model.heads) {
+        rules.broken(format!(
+            "model.width is {width}, but must be a multiple of model.heads ({})",
+            model.heads
+        ));
+    }
+    if model.positions == Positions::Sinusoid2d && !width.is_multiple_of(4) {
+        rules.broken(format!(
+            "model.width is {width}, but two-dimensional sinusoids (model.positions) need a multiple of 4"
+        ));
+    }
+    let one_dimension = [model.positions, model.word_positions].contains(&Positions::Sinusoid1d);
+    if one_dimension && !width.is_multiple_of(2) {
+        rules.broken(format!("model.width is {width}, but sinusoids need an even one"));
+    }
+    if model.word_positions == Positions::Sinusoid2d {
+        rules.broken(
+            "model.word_positions is sinusoid-2d, but words have one dimension: take sinusoid-1d or learned",
+        );
+    }
+    if model.stem == Stem::Convolution && (model.patch < 2 || !model.patch.is_power_of_two()) {
+        rules.broken(format!(
+            "model.patch is {}, but the convolution stem halves the picture each time: take a power of 2, 2 or more",
+            model.patch
+        ));
+    }
+    rules.below_one("model.encoder_dropout", model.encoder_dropout);
+    rules.below_one("model.decoder_dropout", model.decoder_dropout);
+    rules.share("model.word_dropout", model.word_dropout);
+    rules.below_one("loss.label_smoothing", loss.label_smoothing);
+    rules.share("loss.parallel_prediction", loss.parallel_prediction);
+}
+
+/// Collects what is wrong. Comparisons are written so that NaN breaks them.
+#[derive(Debug, Default)]
+pub struct Rules {
     problems: Vec<String>,
 }
 
 impl Rules {
-    fn broken(&mut self, line: impl Into<String>) {
+    pub fn broken(&mut self, line: impl Into<String>) {
         self.problems.push(line.into());
     }
 
-    fn within(&mut self, key: &str, value: usize, least: usize, most: usize) {
+    pub fn within(&mut self, key: &str, value: usize, least: usize, most: usize) {
         if value < least {
             self.broken(format!("{key} is {value}, but must be at least {least}"));
         } else if value > most {
@@ -116,32 +118,32 @@ impl Rules {
         }
     }
 
-    fn holds(&mut self, key: &str, value: f32, holds: bool, must: &str) {
+    pub fn holds(&mut self, key: &str, value: f32, holds: bool, must: &str) {
         if !holds {
             self.broken(format!("{key} is {value}, but must be {must}"));
         }
     }
 
-    fn below_one(&mut self, key: &str, value: f32) {
+    pub fn below_one(&mut self, key: &str, value: f32) {
         self.holds(key, value, (0.0..1.0).contains(&value), "at least 0 and below 1");
     }
 
-    fn share(&mut self, key: &str, value: f32) {
+    pub fn share(&mut self, key: &str, value: f32) {
         self.holds(key, value, (0.0..=1.0).contains(&value), "from 0 to 1");
     }
 
-    fn positive(&mut self, key: &str, value: f32) {
+    pub fn positive(&mut self, key: &str, value: f32) {
         self.holds(key, value, value > 0.0 && value.is_finite(), "greater than 0, and finite");
     }
 
-    fn not_negative(&mut self, key: &str, value: f32) {
+    pub fn not_negative(&mut self, key: &str, value: f32) {
         self.holds(key, value, value >= 0.0 && value.is_finite(), "0 or more, and finite");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::Config;
 
     #[test]
     fn the_defaults_are_in_order() {

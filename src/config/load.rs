@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value, de::DeValue};
 
-use super::Config;
+use super::{Model, Settings};
 use crate::error::At;
 use crate::{Error, Result};
 
@@ -19,37 +19,37 @@ struct Setting {
     origin: String,
 }
 
-impl Config {
+impl<M: Model> Settings<M> {
     /// The defaults, changed by the TOML file and then by `sets` in their order (`model.width=128`, or `width=128`
     /// where only one section has such a key), and checked.
     ///
     /// Errors, as wrong usage: an unknown key, a value of another type or out of range; each with its place.
-    pub fn load(file: Option<&Path>, sets: &[String]) -> Result<Config> {
-        Config::default().with(file, sets)
+    pub fn load(file: Option<&Path>, sets: &[String]) -> Result<Self> {
+        Self::default().with(file, sets)
     }
 
     /// The same on top of this configuration instead of the defaults.
-    pub fn with(&self, file: Option<&Path>, sets: &[String]) -> Result<Config> {
+    pub fn with(&self, file: Option<&Path>, sets: &[String]) -> Result<Self> {
         let Some(path) = file else { return self.with_text("", "", sets) };
         let text = std::fs::read_to_string(path).at("read", path)?;
         self.with_text(&text, &path.display().to_string(), sets)
     }
 
     /// The same from TOML that is at hand; `place` names it in errors.
-    pub fn with_text(&self, text: &str, place: &str, sets: &[String]) -> Result<Config> {
-        let known = Config::default().to_table()?;
+    pub fn with_text(&self, text: &str, place: &str, sets: &[String]) -> Result<Self> {
+        let known = Self::default().to_table()?;
         let mut table = self.to_table()?;
         let mut settings = from_text(text, place, &known)?;
         for set in sets {
             settings.push(from_set(set, &known)?);
         }
         for setting in settings {
-            try_alone(&setting, &known)?;
+            try_alone::<M>(&setting, &known)?;
             if let Some(Value::Table(section)) = table.get_mut(&setting.section) {
                 section.insert(setting.key, setting.value);
             }
         }
-        let config = Config::deserialize(table).map_err(|error| Error::usage(error.message().to_string()))?;
+        let config = Self::deserialize(table).map_err(|error| Error::usage(error.message().to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -132,11 +132,11 @@ fn lookup<'a>(known: &'a Table, section: &str, key: &str) -> Option<&'a Value> {
 }
 
 /// Puts the setting alone into an otherwise default configuration: its type is wrong if that fails.
-fn try_alone(setting: &Setting, known: &Table) -> Result<()> {
+fn try_alone<M: Model>(setting: &Setting, known: &Table) -> Result<()> {
     let Setting { section, key, value, origin } = setting;
     let alone = |value: Value| {
         let keys = Table::from_iter([(key.clone(), value)]);
-        Config::deserialize(Table::from_iter([(section.clone(), Value::Table(keys))]))
+        Settings::<M>::deserialize(Table::from_iter([(section.clone(), Value::Table(keys))]))
     };
     if alone(value.clone()).is_ok() {
         return Ok(());
@@ -198,6 +198,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Config;
     use super::*;
 
     fn load(text: &str, sets: &[&str]) -> Result<Config> {

@@ -4,20 +4,79 @@
 //! *Attention Is All You Need* unless a comment says otherwise.
 
 mod check;
+pub mod foley;
+mod foley_check;
+mod foley_patterns;
 mod load;
 mod print;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A run's whole configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    pub model: Captioner,
-    pub loss: Loss,
+pub use check::Rules;
+pub use foley::Foley;
+
+/// A run's whole configuration; `Config` is the captioner's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, bound = "")]
+pub struct Settings<M: Model> {
+    pub model: M,
+    pub loss: M::Loss,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
     pub train: Train,
+}
+
+/// The captioner's whole configuration.
+pub type Config = Settings<Captioner>;
+
+/// What a section of settings must be: plain data with defaults.
+pub trait Section: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + Default {}
+
+impl<T: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + Default> Section for T {}
+
+/// The sections that differ from model to model.
+pub trait Model: Section {
+    type Loss: Section;
+
+    /// What the command line calls it.
+    const NAME: &'static str;
+    /// The names of the structs of `[model]` and `[loss]`, and the source that describes their keys.
+    const SECTIONS: [&'static str; 2];
+    const SOURCE: &'static str;
+
+    /// Channels of a token.
+    fn width(&self) -> usize;
+
+    /// Adds what is wrong with the sections to `rules`.
+    fn check(&self, loss: &Self::Loss, rules: &mut Rules);
+
+    /// The other sections' defaults, where they differ from the common ones.
+    fn defaults() -> (Optimizer, Schedule, Train) {
+        Default::default()
+    }
+}
+
+impl<M: Model> Default for Settings<M> {
+    fn default() -> Self {
+        let (optimizer, schedule, train) = M::defaults();
+        Settings { model: M::default(), loss: M::Loss::default(), optimizer, schedule, train }
+    }
+}
+
+impl Model for Captioner {
+    type Loss = Loss;
+    const NAME: &'static str = "captioner";
+    const SECTIONS: [&'static str; 2] = ["Captioner", "Loss"];
+    const SOURCE: &'static str = include_str!("mod.rs");
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn check(&self, loss: &Loss, rules: &mut Rules) {
+        check::captioner(self, loss, rules);
+    }
 }
 
 /// The captioner's shape. The picture's size and the vocabulary come from the data.

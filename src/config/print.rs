@@ -2,14 +2,14 @@
 
 use toml::Table;
 
-use super::Config;
+use super::{Model, Settings};
 use crate::{Error, Result};
 
 /// The struct definitions, whose doc comments become the comments of `config.toml`: written once, read by both.
 const SOURCE: &str = include_str!("mod.rs");
 
-impl Config {
-    /// Every key with its value, defaults included, each under its description; [`Config::load`] reads it back equal.
+impl<M: Model> Settings<M> {
+    /// Every key with its value, defaults included, each under its description; [`Settings::load`] reads it back equal.
     pub fn to_toml(&self) -> Result<String> {
         let plain = self.plain_toml()?;
         let mut text = String::new();
@@ -18,9 +18,9 @@ impl Config {
             let about = match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
                 Some(name) => {
                     section = name;
-                    docs("Config", name).or_else(|| docs(&type_of(name), ""))
+                    docs::<M>("Settings", name).or_else(|| docs::<M>(&type_of::<M>(name), ""))
                 }
-                None => docs(&type_of(section), line.split(' ').next().unwrap_or_default()),
+                None => docs::<M>(&type_of::<M>(section), line.split(' ').next().unwrap_or_default()),
             };
             for doc in about.iter().flatten() {
                 text.push_str(format!("# {doc}").trim_end());
@@ -43,8 +43,13 @@ impl Config {
     }
 }
 
-/// The struct of a section, by the field of `Config`.
-fn type_of(section: &str) -> String {
+/// The struct of a section, by the field of `Settings`.
+fn type_of<M: Model>(section: &str) -> String {
+    match section {
+        "model" => return M::SECTIONS[0].into(),
+        "loss" => return M::SECTIONS[1].into(),
+        _ => {}
+    }
     let field = format!("    pub {section}: ");
     SOURCE
         .lines()
@@ -54,9 +59,9 @@ fn type_of(section: &str) -> String {
 }
 
 /// The doc comment lines of a struct's field, or with an empty `field` of the struct itself.
-fn docs(of: &str, field: &str) -> Option<Vec<&'static str>> {
+fn docs<M: Model>(of: &str, field: &str) -> Option<Vec<&'static str>> {
     let (mut lines, mut current): (Vec<&str>, &str) = (Vec::new(), "");
-    for line in SOURCE.lines().map(str::trim) {
+    for line in M::SOURCE.lines().chain(SOURCE.lines()).map(str::trim) {
         let name =
             |prefix| line.strip_prefix(prefix).and_then(|rest: &str| rest.split([' ', ':', '<']).next());
         if let Some(doc) = line.strip_prefix("///") {
@@ -83,6 +88,7 @@ fn docs(of: &str, field: &str) -> Option<Vec<&'static str>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
 
     #[test]

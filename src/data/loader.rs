@@ -1,18 +1,12 @@
-//! Batches for training: a pure function of (seed, pass), made ahead of time on a thread of its own.
+//! Batches of captioned pictures for training: a pure function of (seed, pass).
 //!
 //! An epoch visits each picture once, with one of its captions, in the order of [`Order`]; the pictures that do not
 //! fill a last batch sit this epoch out (others will the next). So a resume needs the number of the pass alone.
 
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
-
 use super::vocabulary::{END, MASK, PAD, START};
 use super::{Order, Split, choose};
 use crate::ops::philox;
-use crate::{Error, Result};
 
-/// Batches kept ready: one in use, one on its way.
-const AHEAD: usize = 2;
 /// Caption lengths are rounded up to multiples of this, so that few plans serve all batches.
 const LENGTH_BUCKET: usize = 4;
 /// Sets the loader's draws apart from all others of the same seed.
@@ -127,50 +121,4 @@ pub fn gather(split: &Split, picks: &[(usize, usize)], max_words: usize) -> Batc
         pixels.extend_from_slice(split.pixels(sample));
     }
     Batch { pixels, words, targets, batch: picks.len(), length, parallel: false, samples }
-}
-
-/// Makes batches ahead of the step that needs them.
-#[derive(Debug)]
-pub struct Loader {
-    batches: Receiver<Batch>,
-    /// Seconds spent waiting in [`Loader::next`].
-    pub waited: f64,
-}
-
-impl Loader {
-    /// Batches from pass `first` on, in order.
-    ///
-    /// # Errors
-    /// If the split is empty, or the thread cannot be started.
-    pub fn start(split: Split, recipe: Recipe, first: u64) -> Result<Loader> {
-        if split.is_empty() {
-            return Err(Error::failed("the training split holds no pictures; prepare the data again"));
-        }
-        let (sender, batches) = sync_channel(AHEAD);
-        std::thread::Builder::new()
-            .name("loader".into())
-            .spawn(move || {
-                for pass in first.. {
-                    if sender.send(recipe.make(&split, pass)).is_err() {
-                        return; // training is over
-                    }
-                }
-            })
-            .map_err(|error| Error::failed(format!("cannot start the loader's thread: {error}")))?;
-        Ok(Loader { batches, waited: 0.0 })
-    }
-
-    /// The next batch.
-    ///
-    /// # Errors
-    /// If the loader's thread died.
-    #[allow(clippy::should_implement_trait)] // an endless iterator of results would say less
-    pub fn next(&mut self) -> Result<Batch> {
-        let start = Instant::now();
-        let batch = self.batches.recv().map_err(|_| {
-            Error::failed("the loader stopped; run `evoke verify` on the data set, then resume")
-        });
-        self.waited += start.elapsed().as_secs_f64();
-        batch
-    }
 }

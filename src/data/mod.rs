@@ -4,6 +4,7 @@
 //! [`index`], [`dataset`] reads them back, [`order`] says which row comes when, [`verify`] checks every byte. [`sound`]
 //! does the same for clips of sound and frames.
 
+pub mod ahead;
 mod bpe;
 pub mod captions;
 pub mod coco;
@@ -13,6 +14,7 @@ mod files;
 pub mod index;
 mod journal;
 pub mod loader;
+pub mod motion;
 pub mod order;
 pub mod picture;
 pub mod scenes;

@@ -9,6 +9,7 @@ mod distinct;
 mod exact;
 mod ngrams;
 mod rouge;
+pub mod sound;
 mod tokenize;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};

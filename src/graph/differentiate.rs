@@ -1,5 +1,7 @@
 //! Reverse-mode differentiation: walks the trace backwards and lets each op append its own backward ops.
 
+use std::sync::Arc;
+
 use super::{DType, Graph, Id, Role};
 use crate::ops::elementwise::Add;
 use crate::{Error, Result};
@@ -11,18 +13,31 @@ impl Graph {
     /// # Errors
     /// An op that lies between a parameter and the loss but has no gradient is an error that names it.
     pub fn differentiate(&mut self) -> Result<()> {
-        for index in (0..self.nodes.len()).rev() {
-            let node = &mut self.nodes[index];
-            let (inputs, outputs) = (node.inputs.clone(), node.outputs.clone());
-            // The op is borrowed out of the graph while it appends to it.
-            let op = std::mem::replace(&mut node.op, Box::new(crate::ops::Nothing));
-            let wanted = op.differentiable() && inputs.iter().any(|&id| self.needs_gradient(id));
-            let result = if wanted { op.backward(self, &inputs, &outputs) } else { Ok(()) };
-            let name = op.name();
-            self.nodes[index].op = op;
-            result.map_err(|error| Error::failed(format!("gradient of {name}: {error}")))?;
+        let mut end = self.nodes.len();
+        while end > 0 {
+            match self.segment_ending_at(end) {
+                Some(segment) => {
+                    end = segment.start;
+                    self.differentiate_again(segment)?;
+                }
+                None => {
+                    end -= 1;
+                    self.differentiate_node(end)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Lets a node append its backward ops, where anyone needs a gradient of its inputs.
+    pub(super) fn differentiate_node(&mut self, index: usize) -> Result<()> {
+        let node = &self.nodes[index];
+        let (op, inputs, outputs) = (Arc::clone(&node.op), node.inputs.clone(), node.outputs.clone());
+        if !op.differentiable() || !inputs.iter().any(|&id| self.needs_gradient(id)) {
+            return Ok(());
+        }
+        op.backward(self, &inputs, &outputs)
+            .map_err(|error| Error::failed(format!("gradient of {}: {error}", op.name())))
     }
 
     /// The gradient that has reached `id`, summed over its readers, or `None` where the loss does not depend on it.
@@ -55,6 +70,11 @@ impl Graph {
             let columns = self.tensor(id).columns();
             return Some(self.columns(base_gradient, column, columns));
         }
+        if let Role::Reshaped { base } = self.tensor(id).role {
+            let shape = self.shape(id).to_vec();
+            let gradient = self.gradient_slot(base)?;
+            return Some(self.reshape(gradient, &shape));
+        }
         if let Role::Weight(offset) = self.tensor(id).role {
             if let Some(&gradient) = self.gradients[id.index()].first() {
                 return Some(gradient);
@@ -71,9 +91,15 @@ impl Graph {
 
     /// Declares that the gradient of `id` is the tensor `gradient`, already written (an identity, or a loss).
     pub fn set_gradient(&mut self, id: Id, gradient: Id) {
-        if self.needs_gradient(id) {
-            self.gradients[id.index()].push(gradient);
+        if !self.needs_gradient(id) {
+            return;
         }
+        if let Role::Reshaped { base } = self.tensor(id).role {
+            let shape = self.shape(base).to_vec();
+            let gradient = self.reshape(gradient, &shape);
+            return self.set_gradient(base, gradient);
+        }
+        self.gradients[id.index()].push(gradient);
     }
 
     fn fresh_gradient(&mut self, id: Id) -> Id {

@@ -10,6 +10,10 @@
 
 mod differentiate;
 pub mod plan;
+mod recompute;
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::ops::Op;
 
@@ -69,6 +73,8 @@ pub enum Role {
     Workspace,
     /// Columns `column..column + shape[1]` of another tensor's rows: no memory of its own.
     View { base: Id, column: usize },
+    /// All elements of another tensor under another shape: no memory of its own either.
+    Reshaped { base: Id },
 }
 
 /// The optimizer's flat buffers beside weights and gradients.
@@ -115,7 +121,8 @@ impl Tensor {
 /// One op with what it reads and writes.
 #[derive(Debug)]
 pub struct Node {
-    pub op: Box<dyn Op>,
+    /// Shared with the node that runs it again, where the backward pass does ([`Graph::recompute`]).
+    pub op: Arc<dyn Op>,
     pub inputs: Vec<Id>,
     pub outputs: Vec<Id>,
     pub workspace: Option<Id>,
@@ -134,6 +141,8 @@ pub struct Graph {
     /// The op that is being traced or differentiated, for names and error messages.
     scope: Vec<String>,
     storage: DType,
+    /// Nodes whose activations are made again in the backward pass.
+    segments: Vec<Range<usize>>,
 }
 
 impl Default for Graph {
@@ -150,7 +159,8 @@ impl Graph {
 
     /// A graph whose activations are stored as `storage`: what [`crate::device::Device::storage`] says.
     pub fn storing(storage: DType) -> Self {
-        Graph { tensors: Vec::new(), nodes: Vec::new(), gradients: Vec::new(), scope: Vec::new(), storage }
+        let (tensors, nodes, gradients) = (Vec::new(), Vec::new(), Vec::new());
+        Graph { tensors, nodes, gradients, scope: Vec::new(), storage, segments: Vec::new() }
     }
 
     /// What activations are stored as.
@@ -191,14 +201,11 @@ impl Graph {
             full.push('.');
         }
         full.push_str(name);
-        self.tensors.push(Tensor {
-            name: full,
-            shape: shape.to_vec(),
-            dtype,
-            role,
-            kept: false,
-            needs_gradient,
-        });
+        self.insert(Tensor { name: full, shape: shape.to_vec(), dtype, role, kept: false, needs_gradient })
+    }
+
+    fn insert(&mut self, tensor: Tensor) -> Id {
+        self.tensors.push(tensor);
         self.gradients.push(Vec::new());
         Id((self.tensors.len() - 1) as u32)
     }
@@ -237,20 +244,26 @@ impl Graph {
 
     /// The tensor that owns the memory of `id`.
     pub(crate) fn root(&self, mut id: Id) -> Id {
-        while let Role::View { base, .. } = self.tensor(id).role {
+        while let Role::View { base, .. } | Role::Reshaped { base } = self.tensor(id).role {
             id = base;
         }
         id
     }
 
-    /// First column within, and columns of, the tensor that owns the memory of `id`.
+    /// The tensor that owns the memory of `id`, the first element in it, and elements from one row to the next.
     pub(crate) fn place(&self, id: Id) -> (Id, usize, usize) {
-        let (mut id, mut column) = (id, 0);
-        while let Role::View { base, column: c } = self.tensor(id).role {
-            column += c;
-            id = base;
+        let (mut id, mut first, mut stride) = (id, 0, self.tensor(id).columns());
+        loop {
+            match self.tensor(id).role {
+                Role::View { base, column } => {
+                    first += column;
+                    stride = self.tensor(base).columns();
+                    id = base;
+                }
+                Role::Reshaped { base } => id = base,
+                _ => return (id, first, stride),
+            }
         }
-        (id, column, self.tensor(id).columns())
     }
 
     /// Columns `first..first + count` of the rows of `base`, without a copy.
@@ -259,16 +272,23 @@ impl Graph {
         assert!(first + count <= columns, "columns {first}+{count} of {columns}");
         let name = format!("{}[{first}..{}]", self.tensor(base).name, first + count);
         let dtype = self.tensor(base).dtype;
-        self.tensors.push(Tensor {
+        self.insert(Tensor {
             name,
             shape: vec![rows, count],
             dtype,
             role: Role::View { base, column: first },
             kept: false,
             needs_gradient: self.needs_gradient(base),
-        });
-        self.gradients.push(Vec::new());
-        Id((self.tensors.len() - 1) as u32)
+        })
+    }
+
+    /// The elements of `base` under another shape, without a copy. `base` is no columns of a wider tensor.
+    pub fn reshape(&mut self, base: Id, shape: &[usize]) -> Id {
+        assert_eq!(shape.iter().product::<usize>(), self.tensor(base).len(), "as many elements as before");
+        assert!(!matches!(self.tensor(base).role, Role::View { .. }), "whole rows");
+        let mut tensor = self.tensor(base).clone();
+        (tensor.shape, tensor.role, tensor.kept) = (shape.to_vec(), Role::Reshaped { base }, false);
+        self.insert(tensor)
     }
 
     /// A new activation, to be the output of the node that is pushed next, in the device's storage type.
@@ -296,6 +316,10 @@ impl Graph {
 
     /// Appends an op. Outputs need a gradient where any input does.
     pub fn push(&mut self, op: impl Op + 'static, inputs: &[Id], outputs: &[Id]) {
+        self.push_shared(Arc::new(op), inputs, outputs);
+    }
+
+    fn push_shared(&mut self, op: Arc<dyn Op>, inputs: &[Id], outputs: &[Id]) {
         // Where activations are 16-bit, kernels run.
         let kernels = self.storage != DType::F32;
         let workspace_bytes = if kernels { op.cuda_workspace() } else { op.workspace() };
@@ -308,11 +332,6 @@ impl Graph {
                 self.tensors[output.index()].needs_gradient = true;
             }
         }
-        self.nodes.push(Node {
-            op: Box::new(op),
-            inputs: inputs.to_vec(),
-            outputs: outputs.to_vec(),
-            workspace,
-        });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.to_vec(), workspace });
     }
 }

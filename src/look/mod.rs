@@ -3,9 +3,12 @@
 pub mod attention;
 pub mod canvas;
 mod curves;
+pub mod heard;
 pub mod html;
 pub mod positions;
+pub mod spectrogram;
 pub mod terminal;
 mod text;
+pub mod wav;
 
 pub use canvas::Canvas;

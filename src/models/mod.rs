@@ -1,3 +1,5 @@
 //! Models: ordinary functions over a [`crate::graph::Graph`].
 
 pub mod captioner;
+pub mod engine;
+pub mod foley;

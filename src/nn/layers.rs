@@ -120,21 +120,21 @@ impl SelfAttention {
         }
     }
 
-    /// x (batch * tokens, width).
+    /// x (batch * tokens, width); one pattern for all heads or one for each.
     pub fn trace(
         &self,
         g: &mut Graph,
         p: &Parameters,
         x: Id,
         heads: Heads,
-        pattern: Pattern,
+        patterns: &[Pattern],
         dropout: Option<Dropout>,
     ) -> Result<Id> {
         let (_, width) = g.matrix(x);
         let qkv = self.qkv.trace(g, p, x, None)?;
         let (q, k, v) =
             (g.columns(qkv, 0, width), g.columns(qkv, width, width), g.columns(qkv, 2 * width, width));
-        let mixed = attention::attention(g, q, k, v, heads, pattern, dropout)?;
+        let mixed = attention::attention(g, q, k, v, heads, patterns, None, dropout)?;
         self.out.trace(g, p, mixed, None)
     }
 }

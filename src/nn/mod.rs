@@ -4,5 +4,9 @@ pub mod init;
 pub mod layers;
 pub mod parameters;
 pub mod positions;
+mod sites;
+pub mod stack;
+pub mod stem;
 
 pub use parameters::{Parameter, Parameters, Part};
+pub use sites::Sites;

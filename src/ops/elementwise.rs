@@ -41,19 +41,19 @@ impl Op for Add {
 
     fn cuda(&self, launch: &mut Launcher) -> Result<()> {
         let (out, a, b) = (launch.output(0), launch.input(0), launch.input(1));
-        let name = format!("add_{}", out.suffix());
+        let (name, dtype) = (format!("add_{}", out.suffix()), out.dtype);
         launch
             .kernel(&name)
             .out(out)
             .read(a)
             .read(b)
             .long(self.len as u64)
-            .grid(self.len.div_ceil(CUDA_PIECE))
+            .grid(self.len.div_ceil(CUDA_PIECE / dtype.bytes()))
     }
 }
 
-/// Elements that a block of `kernels/elementwise.cu` works on.
-const CUDA_PIECE: usize = 256 * 8;
+/// Bytes of a tensor that a block of `kernels/elementwise.cu` works on: 16 a thread.
+const CUDA_PIECE: usize = 256 * 16;
 
 /// Cases of the sum: two readers of one value, whose gradients meet in it.
 pub fn cases() -> Vec<Case> {

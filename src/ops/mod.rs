@@ -14,6 +14,9 @@ pub mod optimizer;
 pub mod patches;
 pub mod philox;
 pub mod positions;
+pub mod ring;
+pub mod spectrogram;
+pub mod waveform;
 
 use std::fmt::Debug;
 
@@ -97,20 +100,4 @@ fn int_elements(op: &str, count: usize) -> Result<usize> {
             i32::MAX
         ))),
     }
-}
-
-/// Stands in for an op while it is borrowed; it never runs.
-#[derive(Debug)]
-pub(crate) struct Nothing;
-
-impl Op for Nothing {
-    fn name(&self) -> &'static str {
-        "nothing"
-    }
-
-    fn cost(&self) -> Cost {
-        Cost::default()
-    }
-
-    fn cpu(&self, _args: &cpu::Args) {}
 }

@@ -1,9 +1,9 @@
 //! The learning rate at each step: a pure function of the settings and the step, so a resume needs nothing.
 
-use crate::config::{Config, ScheduleKind};
+use crate::config::{Model, ScheduleKind, Settings};
 
 /// The learning rate of optimizer step `step`, counted from 1, in a run of `total` steps.
-pub fn learning_rate(config: &Config, step: u64, total: u64) -> f32 {
+pub fn learning_rate<M: Model>(config: &Settings<M>, step: u64, total: u64) -> f32 {
     let schedule = &config.schedule;
     let peak = f64::from(config.optimizer.learning_rate);
     let (step, warmup) = (step.max(1) as f64, schedule.warmup_steps as f64);
@@ -20,7 +20,7 @@ pub fn learning_rate(config: &Config, step: u64, total: u64) -> f32 {
         // Vaswani 2017, with the factor k in front.
         ScheduleKind::Warmup => {
             let rising = if warmup > 0.0 { step * warmup.powf(-1.5) } else { f64::INFINITY };
-            peak * (config.model.width as f64).powf(-0.5) * step.powf(-0.5).min(rising)
+            peak * (config.model.width() as f64).powf(-0.5) * step.powf(-0.5).min(rising)
         }
     };
     rate as f32
@@ -29,7 +29,7 @@ pub fn learning_rate(config: &Config, step: u64, total: u64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Schedule;
+    use crate::config::{Config, Schedule};
 
     fn config(kind: ScheduleKind) -> Config {
         let mut config =

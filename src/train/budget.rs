@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use crate::config::Config;
 use crate::device::{self, Device};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph};
-use crate::models::captioner::{Captioner, Purpose};
+use crate::nn::Parameters;
 use crate::{Error, Result};
 
 /// Bytes by what they are for.
@@ -21,24 +20,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Plans the longest training step of `model`, without taking any memory. `gradients` holds those of parameters;
+    /// Plans the largest training step of a model, without taking any memory. `gradients` holds those of parameters;
     /// those of activations stand with the activations, whose memory they share.
-    ///
-    /// # Errors
-    /// If the model cannot be planned.
-    pub fn plan(model: &Captioner, config: &Config, device: Device) -> Result<Budget> {
-        let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
-        let mut graph = Graph::storing(device.storage());
-        model.step(&mut graph, config.train.batch, config.model.max_words, purpose)?;
-        let step = Program::new(graph, Region::Work);
-        let trained = 4 * model.parameters.trained();
-        let averages = if config.optimizer.average > 0.0 { trained } else { 0 };
+    pub fn of(step: Graph, parameters: &Parameters, average: bool, device: Device) -> Budget {
+        let step = Program::new(step, Region::Work);
+        let trained = 4 * parameters.trained();
+        let averages = if average { trained } else { 0 };
         let copied = match device.storage() {
             DType::F32 => 0,
-            storage => storage.bytes() * (model.parameters.trained() + model.parameters.constant()),
+            storage => storage.bytes() * (parameters.trained() + parameters.constant()),
         };
         let mut budget = Budget {
-            weights: trained + 4 * model.parameters.constant() + copied + averages,
+            weights: trained + 4 * parameters.constant() + copied + averages,
             moments: 2 * trained,
             gradients: trained,
             activations: step.arena - step.usage.workspace,
@@ -47,7 +40,7 @@ impl Budget {
         };
         budget.total =
             budget.weights + budget.moments + budget.gradients + budget.activations + budget.workspace;
-        Ok(budget)
+        budget
     }
 
     /// Refuses what cannot fit, and says what would help.

@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use toml::Value;
+use toml::{Table, Value};
 
 use super::files::{self, Files};
-use crate::config::{Config, ScheduleKind};
+use crate::config::{self, Model, ScheduleKind, Settings};
 use crate::error::At;
 use crate::{Error, Result};
 
@@ -39,7 +39,7 @@ impl RunFolder {
     /// Makes `path` the folder of a new run with `config`.
     ///
     /// Errors: it holds a run or anything else, is a file, cannot be written, or another training writes to it.
-    pub fn create(files: &dyn Files, path: &Path, config: &Config) -> Result<Self> {
+    pub fn create<M: Model>(files: &dyn Files, path: &Path, config: &Settings<M>) -> Result<Self> {
         let place = path.display();
         if path.exists() && !path.is_dir() {
             return Err(Error::failed(format!(
@@ -71,7 +71,7 @@ impl RunFolder {
     ///
     /// There may be no checkpoint yet, if the run was killed early. Errors: there is no run, another training writes
     /// to it, or `config` would not continue it exactly; then all such settings are named.
-    pub fn resume(files: &dyn Files, path: &Path, config: &Config) -> Result<Self> {
+    pub fn resume<M: Model>(files: &dyn Files, path: &Path, config: &Settings<M>) -> Result<Self> {
         let stored = Self::stored_config(path)?;
         let lock = lock(path)?;
         let (free, fixed): (Vec<_>, Vec<_>) =
@@ -93,7 +93,24 @@ impl RunFolder {
 
     /// The settings a run was started with: what `--resume` goes on with where nothing else is said, and what
     /// `caption` and `evaluate` build the model from.
-    pub fn stored_config(path: &Path) -> Result<Config> {
+    ///
+    /// Errors: there is no run, it is damaged, or another model's.
+    pub fn stored_config<M: Model>(path: &Path) -> Result<Settings<M>> {
+        let kind = Self::model(path)?;
+        if kind != M::NAME {
+            return Err(Error::failed(format!(
+                "{}: is a run of the {kind}, and this needs one of the {}",
+                path.display(),
+                M::NAME
+            )));
+        }
+        Settings::load(Some(&path.join(CONFIG)), &[])
+    }
+
+    /// Which model's run it is, by the keys of its settings; the captioner's where they say nothing.
+    ///
+    /// Errors: there is no run, or its settings cannot be read.
+    pub fn model(path: &Path) -> Result<&'static str> {
         let file = path.join(CONFIG);
         if !path.exists() {
             return Err(Error::failed(format!(
@@ -107,7 +124,17 @@ impl RunFolder {
                 path.display()
             )));
         }
-        Config::load(Some(&file), &[])
+        let text = fs::read_to_string(&file).at("read", &file)?;
+        // What is no TOML at all is told, with its line, by those who read it for its values.
+        let stored: Table = text.parse().unwrap_or_default();
+        let keys = |table: &Table| -> Vec<String> {
+            let model = table.get("model").and_then(Value::as_table);
+            model.map_or(Vec::new(), |model| model.keys().cloned().collect())
+        };
+        let of_foley = keys(&Settings::<config::Foley>::default().to_table()?);
+        let of_captioner = keys(&Settings::<config::Captioner>::default().to_table()?);
+        let foley = keys(&stored).iter().any(|key| of_foley.contains(key) && !of_captioner.contains(key));
+        Ok(if foley { config::Foley::NAME } else { config::Captioner::NAME })
     }
 
     pub fn path(&self) -> &Path {
@@ -160,7 +187,7 @@ impl Difference {
 }
 
 /// All settings whose values differ. A setting that is not listed as free must not change: new ones are safe.
-fn differences(stored: &Config, config: &Config) -> Result<Vec<Difference>> {
+fn differences<M: Model>(stored: &Settings<M>, config: &Settings<M>) -> Result<Vec<Difference>> {
     let (old, new) = (stored.to_table()?, config.to_table()?);
     // Half a cosine is stretched over the whole run, so its end shapes every step.
     let end_is_free = config.schedule.kind != ScheduleKind::Cosine;
@@ -183,6 +210,7 @@ fn differences(stored: &Config, config: &Config) -> Result<Vec<Difference>> {
 mod tests {
     use super::super::files::Disk;
     use super::*;
+    use crate::config::Config;
 
     fn config(sets: &[&str]) -> Config {
         Config::load(None, &sets.iter().map(|set| set.to_string()).collect::<Vec<_>>()).unwrap()

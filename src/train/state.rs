@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{self, Group, Keep, Tensor};
 use super::files;
 use super::guard::LossGuard;
-use super::load;
 use super::run::PLANS;
+use super::task::Task;
 use super::trainer::Trainer;
+use super::weights;
+use crate::config::Model;
+use crate::device::Memory;
 use crate::graph::plan::Region;
-use crate::models::captioner::Session;
+use crate::nn::Parameters;
 use crate::nn::parameters::Spec;
 use crate::{Error, Result};
 
@@ -44,28 +47,33 @@ impl State {
     }
 }
 
-/// Reads the tensors of a checkpoint into the session.
-pub(super) fn restore(found: &checkpoint::Checkpoint, session: &mut Session) -> Result<()> {
-    load::read(found, checkpoint::WEIGHTS, "", session, Region::Weights)?;
-    load::read(found, checkpoint::MOMENTS, ".first", session, Region::FirstMoment)?;
-    load::read(found, checkpoint::MOMENTS, ".second", session, Region::SecondMoment)?;
+/// Reads all tensors of a checkpoint.
+pub(super) fn restore(
+    found: &checkpoint::Checkpoint,
+    parameters: &Parameters,
+    memory: &mut Memory,
+) -> Result<()> {
+    let mut read = |group, suffix, region| weights::read(found, group, suffix, parameters, memory, region);
+    read(checkpoint::WEIGHTS, "", Region::Weights)?;
+    read(checkpoint::MOMENTS, ".first", Region::FirstMoment)?;
+    read(checkpoint::MOMENTS, ".second", Region::SecondMoment)?;
     if found.has(checkpoint::AVERAGE) {
-        load::read(found, checkpoint::AVERAGE, "", session, Region::Average)?;
+        read(checkpoint::AVERAGE, "", Region::Average)?;
     }
     Ok(())
 }
 
-impl Trainer<'_> {
+impl<M: Model, T: Task> Trainer<'_, M, T> {
     /// Saves a checkpoint, unless a value is not finite; `best` says that its evaluation is the best so far.
     pub(super) fn save(&mut self, step: u64, best: bool) -> Result<()> {
         self.check_finite(step)?;
         self.record.sync()?;
-        let memory = &self.session.memory;
+        let memory = &self.task.engine().memory;
         let flats = [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average]
             .map(|region| memory.flat(region));
         memory.check()?;
         let [weights, first, second, average] = &flats;
-        let specs = self.session.model.parameters.specs();
+        let specs = self.task.parameters().specs();
         let mut moments = named(specs, first, ".first");
         moments.extend(named(specs, second, ".second"));
         let mut groups = vec![
@@ -79,7 +87,7 @@ impl Trainer<'_> {
         let (_, note) =
             checkpoint::save(self.options.files, self.options.out, step, &groups, &self.state, keep)?;
         drop(groups);
-        if let Some(plans) = self.session.memory.plans() {
+        if let Some(plans) = self.task.engine().memory.plans() {
             files::replace(self.options.files, &self.options.out.join(PLANS), plans.as_bytes())?;
         }
         if let Some(note) = note {
@@ -91,13 +99,13 @@ impl Trainer<'_> {
     /// A finite gradient can still make infinite weights, where the learning rate is beyond all measure.
     fn check_finite(&self, step: u64) -> Result<()> {
         for region in [Region::Weights, Region::FirstMoment, Region::SecondMoment, Region::Average] {
-            let flat = self.session.memory.flat(region);
+            let flat = self.task.engine().memory.flat(region);
             if flat.iter().all(|value| value.is_finite()) {
                 continue;
             }
             // Where a GPU failed, that is the reason, and not the weights.
-            self.session.memory.check()?;
-            let specs = self.session.model.parameters.specs().iter().filter(|s| s.is_trained());
+            self.task.engine().memory.check()?;
+            let specs = self.task.parameters().specs().iter().filter(|s| s.is_trained());
             let broken = specs
                 .into_iter()
                 .find(|s| flat[s.offset..s.offset + s.len()].iter().any(|value| !value.is_finite()));

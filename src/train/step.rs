@@ -1,16 +1,16 @@
 //! One optimizer step: forward and backward over its batches, the guards, and the update.
 
 use super::guard::{self, Verdict};
+use super::task::Task;
 use super::trainer::Trainer;
-use crate::data::loader::Batch;
+use crate::config::Model;
 use crate::device::{Device, StepState};
-use crate::models::captioner::Purpose;
 use crate::{Error, Result};
 
 /// Steps in a row that may be skipped before the run gives up: by then it is no accident.
 const MOST_SKIPPED: u32 = 20;
 
-impl Trainer<'_> {
+impl<M: Model, T: Task> Trainer<'_, M, T> {
     /// A GPU may disappear in the middle of a run: says what is left of it.
     pub(super) fn at_step(&self, step: u64, error: Error) -> Error {
         match (self.options.device, &error) {
@@ -25,11 +25,11 @@ impl Trainer<'_> {
     pub(super) fn step(
         &mut self,
         step: u64,
-        batches: &[Batch],
+        batches: &[T::Batch],
         rate: f32,
     ) -> Result<(f32, Option<f32>, bool)> {
-        let words: usize = batches.iter().map(Batch::target_words).sum();
-        let scale = 1.0 / words.max(1) as f32;
+        let targets: usize = batches.iter().map(T::targets).sum();
+        let scale = 1.0 / targets.max(1) as f32;
         let mut state = StepState {
             seed: self.config.train.seed,
             pass: 0,
@@ -39,23 +39,23 @@ impl Trainer<'_> {
         let mut loss = 0.0;
         for (i, batch) in batches.iter().enumerate() {
             state.pass = (step - 1) * batches.len() as u64 + i as u64;
-            loss += self.pass(batch, scale, &state)?;
+            loss += self.task.pass(batch, scale, &state)?;
         }
         match self.state.guard.observe(loss) {
             Verdict::Normal => {}
             Verdict::Spike { mean, deviation } => {
-                self.session.clear_gradient();
+                self.task.parts().1.clear_gradient();
                 self.skip(guard::spike_note(step, loss, mean, deviation))?;
                 return Ok((loss, None, true));
             }
             Verdict::NotFinite => {
-                self.session.clear_gradient();
+                self.task.parts().1.clear_gradient();
                 self.skip(guard::not_finite_note(step, "loss", loss, &self.keys(batches)))?;
                 return Ok((loss, None, true));
             }
         }
         // The update itself leaves the weights alone where the norm is not finite.
-        let norm = self.session.update(&state)?;
+        let norm = self.task.parts().1.update(&state)?;
         if !norm.is_finite() {
             self.skip(guard::not_finite_note(step, "gradient norm", norm, &self.keys(batches)))?;
             return Ok((loss, Some(norm), true));
@@ -65,27 +65,8 @@ impl Trainer<'_> {
         Ok((loss, Some(norm), false))
     }
 
-    /// Forward and backward over one batch; returns its share of the loss.
-    fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
-        let purpose = Purpose {
-            train: true,
-            both_ways: batch.parallel,
-            label_smoothing: self.config.loss.label_smoothing,
-        };
-        let planned = self.session.step(batch.batch, batch.length, purpose)?;
-        let (program, ends) = (&planned.program, planned.ends);
-        self.session.memory.write(program, ends.pixels, &batch.pixels);
-        self.session.memory.write(program, ends.words, &batch.words);
-        self.session.memory.write(program, ends.targets, &batch.targets);
-        self.session.memory.write(program, ends.scale, &[scale]);
-        self.session.run(program, state)?;
-        let loss = self.session.memory.read(program, ends.loss.sums)[0];
-        self.session.memory.check()?;
-        Ok(loss)
-    }
-
-    fn keys(&self, batches: &[Batch]) -> Vec<String> {
-        batches.iter().flat_map(|b| &b.samples).map(|&s| self.train.key(s).to_string()).collect()
+    fn keys(&self, batches: &[T::Batch]) -> Vec<String> {
+        batches.iter().flat_map(|batch| self.task.keys(batch)).collect()
     }
 
     fn skip(&mut self, note: String) -> Result<()> {

@@ -2,45 +2,37 @@
 
 use std::time::Instant;
 
-use super::evaluate::{self, Report};
 use super::progress::{Progress, StepReport};
 use super::record::{Line, Record};
 use super::run::{Options, Summary};
 use super::signals::Signals;
 use super::state::State;
-use crate::config::Config;
-use crate::data::loader::{Loader, Recipe};
-use crate::data::{Split, Vocabulary};
-use crate::decode::Method;
-use crate::models::captioner::Session;
+use super::task::{Report, Task};
+use crate::config::{Model, Settings};
+use crate::data::ahead::Ahead;
 use crate::optim::schedule::learning_rate;
 use crate::{Error, Result};
 
 /// A run with all that it holds open.
-pub(super) struct Trainer<'a> {
-    pub(super) options: &'a Options<'a>,
-    pub(super) config: &'a Config,
-    pub(super) session: Session,
-    pub(super) vocabulary: Vocabulary,
-    pub(super) recipe: Recipe,
-    pub(super) train: Split,
-    pub(super) evaluated: Split,
-    pub(super) samples: Vec<usize>,
+pub(super) struct Trainer<'a, M: Model, T: Task> {
+    pub(super) options: &'a Options<'a, M>,
+    pub(super) config: &'a Settings<M>,
+    pub(super) task: T,
     pub(super) state: State,
     pub(super) progress: Progress,
     pub(super) record: Record<'a>,
     pub(super) skipped_in_a_row: u32,
 }
 
-impl Trainer<'_> {
+impl<M: Model, T: Task> Trainer<'_, M, T> {
     /// Makes the steps `start + 1..=total`.
     ///
     /// # Errors
     /// If the run diverges or a file cannot be written; [`Error::Stopped`] after a signal, when everything was saved.
-    pub(super) fn run(mut self, start: u64, total: u64, signals: &Signals) -> Result<Summary> {
+    pub(super) fn run(mut self, start: u64, total: u64, signals: &Signals) -> Result<Summary<T::Report>> {
         let began = Instant::now();
         let accumulate = self.config.train.accumulate as u64;
-        let mut loader = Loader::start(self.train.clone(), self.recipe.clone(), start * accumulate)?;
+        let mut loader = Ahead::start(self.task.maker()?, start * accumulate)?;
         let mut summary = Summary {
             run: self.options.out.to_path_buf(),
             steps: start,
@@ -62,7 +54,7 @@ impl Trainer<'_> {
             }
             let rate = learning_rate(self.config, step, total);
             let (loss, norm, skipped) = self.step(step, &batches, rate).map_err(|e| self.at_step(step, e))?;
-            let samples: usize = batches.iter().map(|b| b.batch).sum();
+            let samples: usize = batches.iter().map(T::samples).sum();
             let report = StepReport {
                 step,
                 loss,
@@ -83,7 +75,7 @@ impl Trainer<'_> {
             let mut evaluation = None;
             if last || (every(self.config.train.evaluate_every) && !stop) {
                 let report = self.evaluate(step)?;
-                improved = self.state.judge(step, report.nats_true);
+                improved = self.state.judge(step, report.judged());
                 evaluation = Some(report);
             }
             let line = Line {
@@ -139,36 +131,18 @@ impl Trainer<'_> {
         Ok(summary)
     }
 
-    fn evaluate(&mut self, step: u64) -> Result<Report> {
+    fn evaluate(&mut self, step: u64) -> Result<T::Report> {
         // The averaged weights, where there are any, are the ones that will be used.
-        self.session.swap_average();
-        let found = self.evaluate_now(step);
-        self.session.swap_average();
-        let report = found?;
-        self.progress.note(&format!(
-            "step {step}: {:.3} nats a token (another's picture {:.3}, none {:.3}), {:.1} % exact, CIDEr-D {:.3} \
-             (dealt {:.3}), {:.0} % distinct",
-            report.nats_true,
-            report.nats_other,
-            report.nats_none,
-            100.0 * report.exact,
-            report.cider_d,
-            report.cider_d_dealt,
-            100.0 * report.distinct_share
-        ));
+        self.task.parts().1.swap_average();
+        let found = self.task.evaluate(step, &mut self.record);
+        self.task.parts().1.swap_average();
+        let (report, not_kept) = found?;
+        if let Some(error) = not_kept {
+            self.progress.warn(&format!("samples of step {step} are not kept: {error}"));
+        }
+        self.progress.note(&format!("step {step}: {}", report.line()));
         if let Some(warning) = report.warning() {
             self.progress.warn(&warning);
-        }
-        Ok(report)
-    }
-
-    fn evaluate_now(&mut self, step: u64) -> Result<Report> {
-        let (session, split) = (&mut self.session, &self.evaluated);
-        let (report, described) =
-            evaluate::evaluate(session, &self.vocabulary, split, &self.samples, Method::GREEDY)?;
-        // What is only for looking at never ends a run.
-        if let Err(error) = self.record.samples(step, session, &self.vocabulary, split, &described) {
-            self.progress.warn(&format!("samples of step {step} are not kept: {error}"));
         }
         Ok(report)
     }

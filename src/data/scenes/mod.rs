@@ -5,7 +5,7 @@
 
 mod draw;
 mod phrases;
-mod random;
+pub(super) mod random;
 mod scene;
 mod shapes;
 mod world;

@@ -40,6 +40,7 @@ type Points = &'static [(f32, f32)];
 
 // Outlines within [-1, 1] squared, y downwards, balanced by eye so that no shape looks much larger than another.
 // Written out, not computed: sin and cos differ in their last bits between platforms, pictures must not.
+const CIRCLE: f32 = 0.94;
 const SQUARE: Points = &[(-0.84, -0.84), (0.84, -0.84), (0.84, 0.84), (-0.84, 0.84)];
 const TRIANGLE: Points = &[(0.0, -0.92), (1.0, 0.84), (-1.0, 0.84)];
 const DIAMOND: Points = &[(0.0, -1.0), (0.8, 0.0), (0.0, 1.0), (-0.8, 0.0)];
@@ -106,12 +107,24 @@ impl Shape {
         }
     }
 
+    /// The corners of a convex outline in units of the object's radius, and how far the outline lies around them: a
+    /// circle is one corner with a distance. `None` for the shapes that are not convex.
+    pub fn convex(self) -> Option<(&'static [(f32, f32)], f32)> {
+        match self {
+            Shape::Circle => Some((&[(0.0, 0.0)], CIRCLE)),
+            Shape::Square => Some((SQUARE, 0.0)),
+            Shape::Triangle => Some((TRIANGLE, 0.0)),
+            Shape::Diamond => Some((DIAMOND, 0.0)),
+            _ => None,
+        }
+    }
+
     /// Signed distance from (x, y) to the outline, in units of the object's radius; negative within. It never
     /// overstates the distance, so a point further than some length has no edge nearer than that.
     pub fn distance(self, x: f32, y: f32) -> f32 {
         let circle = |cx: f32, cy: f32, radius: f32| length(x - cx, y - cy) - radius;
         match self {
-            Shape::Circle => circle(0.0, 0.0, 0.94),
+            Shape::Circle => circle(0.0, 0.0, CIRCLE),
             Shape::Ring => (length(x, y) - 0.72).abs() - 0.25,
             Shape::Moon => circle(-0.05, 0.0, 0.98).max(-circle(0.42, -0.12, 0.76)),
             Shape::Heart => {

@@ -41,6 +41,17 @@ pub enum Split {
     Unseen,
 }
 
+impl Split {
+    /// As it is called in a data set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Unseen => "unseen",
+        }
+    }
+}
+
 /// Pictures and captions from a seed.
 ///
 /// Training and `Val` never show a held-out pair of shape and colour (one in six of all pairs, a diagonal of their

@@ -3,14 +3,14 @@
 //! Keys and values of the picture for all layers come from one product, `memory`, (batch * patches, layers * 2 *
 //! width); layer i reads columns of it. That is the same arithmetic as a projection in each layer, in one large GEMM.
 
-use super::{Captioner, Ends, Sites};
+use super::{Captioner, Ends};
 use crate::Result;
 use crate::config::{self, NormOrder, Positions};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::init::Init;
 use crate::nn::layers::{FeedForward, Linear, Norm, Residual, SelfAttention};
 use crate::nn::positions::sinusoid_1d;
-use crate::nn::{Parameter, Parameters, Part};
+use crate::nn::{Parameter, Parameters, Part, Sites};
 use crate::ops::attention::{self, Heads, pattern::Pattern};
 use crate::ops::cached_attention::cached_attention;
 use crate::ops::embedding::embedding;
@@ -151,7 +151,7 @@ impl Decoder {
         let width = model.config.width;
         let k = g.columns(memory, 2 * last * width, width);
         let heads = Heads { batch, heads: model.config.heads, queries: length, keys: model.patches() };
-        attention::weights(g, q, k, heads, Pattern::full())
+        attention::weights(g, q, k, heads, &[Pattern::full()])
     }
 
     /// One more word for each of `batch * beams` hypotheses.
@@ -226,7 +226,7 @@ impl Decoder {
         let heads = Heads { batch, heads: config.heads, queries: length, keys: length };
         let pattern = if both_ways { Pattern::full() } else { Pattern::causal() };
         let dropout = sites.dropout(rate);
-        let branch = layer.attention.trace(g, p, residual.branch_input, heads, pattern, dropout)?;
+        let branch = layer.attention.trace(g, p, residual.branch_input, heads, &[pattern], dropout)?;
         residual.join(g, p, branch, &layer.attention_norm, config.norm, sites.dropout(rate))
     }
 
@@ -246,7 +246,7 @@ impl Decoder {
         let q = layer.query.trace(g, p, residual.branch_input, None)?;
         let (k, v) = (g.columns(memory, 2 * i * width, width), g.columns(memory, (2 * i + 1) * width, width));
         let heads = Heads { batch, heads: config.heads, queries, keys: model.patches() };
-        let mixed = attention::attention(g, q, k, v, heads, Pattern::full(), sites.dropout(rate))?;
+        let mixed = attention::attention(g, q, k, v, heads, &[Pattern::full()], None, sites.dropout(rate))?;
         let branch = layer.cross_out.trace(g, p, mixed, None)?;
         residual.join(g, p, branch, &layer.cross_norm, config.norm, sites.dropout(rate))
     }

@@ -9,15 +9,15 @@ mod session;
 
 use crate::config::{self, Positions, Stem};
 use crate::graph::{DType, Graph, Id};
-use crate::nn::Parameters;
+use crate::nn::{Parameters, Sites};
 use crate::ops::cross_entropy::{self, Loss};
+use crate::ops::linear::linear;
 use crate::ops::patches::CHANNELS;
-use crate::ops::{Dropout, linear::linear};
 use crate::{Error, Result};
 
 pub use decoder::{Cached, Decoder};
 pub use encoder::Encoder;
-pub use session::{Planned, Session};
+pub use session::Session;
 
 /// What the data says about the model's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +37,6 @@ pub struct Captioner {
     pub parameters: Parameters,
     encoder: Encoder,
     decoder: Decoder,
-}
-
-/// Numbers the places of dropout in the order of the trace.
-#[derive(Debug, Default)]
-struct Sites {
-    next: u32,
-    training: bool,
-}
-
-impl Sites {
-    fn dropout(&mut self, rate: f32) -> Option<Dropout> {
-        self.next += 1;
-        if self.training { Dropout::new(rate, self.next) } else { None }
-    }
 }
 
 /// The tensors of a training or evaluation step that the caller fills and reads.
@@ -123,7 +109,7 @@ impl Captioner {
     /// # Errors
     /// If the shapes do not fit.
     pub fn step(&self, g: &mut Graph, batch: usize, words: usize, purpose: Purpose) -> Result<Step> {
-        let mut sites = Sites { next: 0, training: purpose.train };
+        let mut sites = Sites::new(purpose.train);
         let pixels = self.pixels(g, batch);
         let tokens = g.input("words", &[batch, words], DType::U32);
         let targets = g.input("targets", &[batch * words], DType::U32);

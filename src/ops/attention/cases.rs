@@ -1,23 +1,32 @@
 //! Cases of attention: every pattern, queries apart from keys, packed projections, dropout.
 
-use super::decode::{self, Cache};
-use super::pattern::Pattern;
+use super::decode_cases::decode_cases;
+use super::pattern::{ALL, Pattern, Rate};
 use super::{Heads, attention, weights};
 use crate::graph::DType;
 use crate::ops::cases::reference::softmax;
 use crate::ops::cases::{Case, Gradient, Input, check};
 use crate::ops::{Dropout, dropout, philox};
 
-/// One attention: sizes, head channels, pattern, dropout.
-#[derive(Debug, Clone, Copy)]
-struct Setting {
-    heads: Heads,
-    head_dim: usize,
-    pattern: Pattern,
-    rate: f32,
+/// One attention: sizes, head channels, patterns (one for all heads or one for each), key lengths, dropout.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub heads: Heads,
+    pub head_dim: usize,
+    pub patterns: Vec<Pattern>,
+    pub lengths: Option<Vec<u32>>,
+    pub rate: f32,
 }
 
-const PATTERNS: [(&str, Pattern); 9] = [
+impl Setting {
+    fn visible(&self, b: usize, h: usize, i: usize, j: usize) -> bool {
+        let pattern = self.patterns[if self.patterns.len() == 1 { 0 } else { h }];
+        let length = self.lengths.as_ref().map_or(self.heads.keys, |lengths| lengths[b] as usize);
+        j < length && pattern.visible(self.heads.queries, self.heads.keys, i, j)
+    }
+}
+
+pub(super) const PATTERNS: [(&str, Pattern); 9] = [
     ("full", Pattern::full()),
     ("causal", Pattern::causal()),
     ("band 2,1", Pattern::banded(2, 1)),
@@ -59,31 +68,88 @@ pub fn cases() -> Vec<Case> {
         let banded = checked("band 40,3", Pattern::banded(40, 3), (1, 2, 70, 70), head_dim, 0.0);
         cases.push(banded.stored_as(DType::F16));
     }
+    cases.extend(mixed());
+    cases.extend(in_time());
+    cases.extend(padded());
     cases.push(looked_at());
-    for (name, pattern) in PATTERNS {
-        let prefix = pattern.prefix_keys(usize::MAX);
-        // A ring as long as the pattern reaches back, or all keys where it has no end.
-        for (count, head_dim) in [(1, 32), (7, 32), (150, 32), (40, 96)] {
-            let capacity = prefix + pattern.reach().unwrap_or(count);
-            let cache = Cache { batch: 2, heads: 2, capacity: capacity.max(prefix + 1), pinned: prefix };
-            cases.push(decoded(name, pattern, cache, count, head_dim));
-        }
-    }
-    for head_dim in [64, 128] {
-        let cache = Cache { batch: 1, heads: 3, capacity: 300, pinned: 0 };
-        cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim));
-        cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim).stored_as(DType::F16));
-    }
+    cases.extend(decode_cases());
     let timed = [
         ("full", Pattern::full(), (16, 8, 196, 196), 32),
         ("full", Pattern::full(), (16, 8, 20, 196), 32),
         ("causal", Pattern::causal(), (16, 8, 20, 20), 32),
         ("full", Pattern::full(), (1, 8, 2048, 2048), 64),
         ("band 256,0", Pattern::banded(256, 0), (1, 4, 16_000, 16_000), 32),
+        // A second of sound to three frames of 49 patches, the one shown and the one before.
+        ("frame 1,0", Pattern::in_time(1, 0, 49, Rate::new(3, 16_000)), (1, 4, 16_000, 147), 32),
     ];
     for (name, pattern, (batch, heads, queries, keys), head_dim) in timed {
         let heads = Heads { batch, heads, queries, keys };
-        cases.push(case(name, Setting { heads, head_dim, pattern, rate: 0.0 }));
+        cases
+            .push(case(name, Setting { heads, head_dim, patterns: vec![pattern], lengths: None, rate: 0.0 }));
+    }
+    cases
+}
+
+/// Heads that differ: a band, a dilated one, a column and a summary, then merged ones among them.
+fn mixed() -> Vec<Case> {
+    let four = [
+        Pattern::banded(5, 0),
+        Pattern::dilated(3, 0, 4),
+        Pattern::strided_column(6),
+        Pattern::fixed_summary(6, 4, 2),
+    ];
+    let three = [Pattern::strided(9), Pattern::fixed(20, 17, 3), Pattern::full().with_prefix(2)];
+    let with = |batch, queries, keys, head_dim, patterns: &[Pattern], lengths: Option<Vec<u32>>, rate| {
+        let heads = Heads { batch, heads: patterns.len(), queries, keys };
+        Setting { heads, head_dim, patterns: patterns.to_vec(), lengths, rate }
+    };
+    vec![
+        against_double("by head", with(2, 17, 17, 8, &four, None, 0.0)).on_cpu(),
+        against_double("by head", with(1, 70, 70, 32, &four, None, 0.0)),
+        against_double("by head, merged", with(1, 70, 75, 32, &three, None, 0.25)),
+    ]
+}
+
+/// Samples that see the frames about them: odd rates, frames that nobody sees, samples behind the last frame.
+fn in_time() -> Vec<Case> {
+    let patterns = [
+        ("frame 1,0 of 3 tokens, 2 in 9", Pattern::in_time(1, 0, 3, Rate::new(2, 9))),
+        ("frame 0,1 of 7 tokens, 3 in 40", Pattern::in_time(0, 1, 7, Rate::new(3, 40))),
+        ("frame 0,1 of 1 token, 5 in 7", Pattern::in_time(0, 1, 1, Rate::new(5, 7))),
+        ("frames up to it of 5 tokens, 1 in 6", Pattern::in_time(ALL, 0, 5, Rate::new(1, 6))),
+        (
+            "frame 0,0 of 4 tokens, 7 in 2, prefix 3",
+            Pattern::in_time(0, 0, 4, Rate::new(7, 2)).with_prefix(3),
+        ),
+    ];
+    let mut cases = Vec::new();
+    for (name, pattern) in patterns {
+        cases.push(checked(name, pattern, (2, 2, 41, 23), 12, 0.0).on_cpu());
+        cases.push(checked(name, pattern, (1, 2, 70, 133), 32, 0.0));
+    }
+    let (name, pattern) = patterns[0];
+    cases.push(checked(name, pattern, (2, 1, 150, 100), 64, 0.25));
+    cases
+}
+
+/// Padded sequences, down to one without a key.
+fn padded() -> Vec<Case> {
+    let patterns = [
+        ("full", Pattern::full()),
+        ("causal", Pattern::causal()),
+        ("band 3,2", Pattern::banded(3, 2)),
+        ("strided 4", Pattern::strided(4)),
+        ("fixed 5", Pattern::fixed(5, 3, 2)),
+        ("band 1,1 with prefix 2", Pattern::banded(1, 1).with_prefix(2)),
+    ];
+    let mut cases = Vec::new();
+    for (name, pattern) in patterns {
+        for (lengths, keys, head_dim) in [(vec![0, 1, 9, 13], 13, 8), (vec![1, 0, 70], 70, 32)] {
+            let heads = Heads { batch: lengths.len(), heads: 1, queries: 13, keys };
+            let (patterns, lengths) = (vec![pattern], Some(lengths));
+            let case = against_double(name, Setting { heads, head_dim, patterns, lengths, rate: 0.0 });
+            cases.push(if head_dim == 8 { case.on_cpu() } else { case });
+        }
     }
     cases
 }
@@ -95,41 +161,53 @@ fn checked(
     head_dim: usize,
     rate: f32,
 ) -> Case {
-    let setting = Setting { heads: Heads { batch, heads, queries, keys }, head_dim, pattern, rate };
-    case(name, setting)
-        .against(move |x| vec![reference(x, setting, &|v| v)])
-        .plain(move |x, round| vec![reference(x, setting, round)])
+    let (patterns, lengths) = (vec![pattern], None);
+    against_double(
+        name,
+        Setting { heads: Heads { batch, heads, queries, keys }, head_dim, patterns, lengths, rate },
+    )
 }
 
-fn label(name: &str, Setting { heads: h, head_dim, rate, .. }: Setting) -> String {
+fn against_double(name: &str, setting: Setting) -> Case {
+    let (exact, plain) = (setting.clone(), setting.clone());
+    case(name, setting)
+        .against(move |x| vec![reference(x, &exact, &|v| v)])
+        .plain(move |x, round| vec![reference(x, &plain, round)])
+}
+
+fn label(name: &str, Setting { heads: h, head_dim, rate, lengths, .. }: &Setting) -> String {
+    let lengths = lengths.as_ref().map_or(String::new(), |lengths| format!(", key lengths {lengths:?}"));
     format!(
-        "{name}, {} x {} heads of {head_dim}, {} x {}, dropout {rate}",
+        "{name}, {} x {} heads of {head_dim}, {} x {}, dropout {rate}{lengths}",
         h.batch, h.heads, h.queries, h.keys
     )
 }
 
 /// q stands alone, k and v are packed in one tensor, as the decoder has them.
 fn case(name: &str, setting: Setting) -> Case {
-    let Setting { heads, head_dim, pattern, rate } = setting;
+    let label = label(name, &setting);
+    let Setting { heads, head_dim, patterns, lengths, rate } = setting;
     let width = heads.heads * head_dim;
-    let inputs = vec![
+    let mut inputs = vec![
         Input::activation(&[heads.batch * heads.queries, width], 1.0),
         Input::activation(&[heads.batch * heads.keys, 2 * width], 1.0),
     ];
-    Case::new("attention", label(name, setting), inputs, move |g, x| {
+    inputs.extend(lengths.map(|lengths| Input::tokens(&[heads.batch], lengths)));
+    Case::new("attention", label, inputs, move |g, x| {
         let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
-        Ok(vec![attention(g, x[0], k, v, heads, pattern, Dropout::new(rate, 7))?])
+        let lengths = x.get(2).copied();
+        Ok(vec![attention(g, x[0], k, v, heads, &patterns, lengths, Dropout::new(rate, 7))?])
     })
 }
 
 /// Probabilities of one query.
-fn probabilities(x: &[Vec<f64>], s: Setting, b: usize, h: usize, i: usize) -> Vec<f64> {
+fn probabilities(x: &[Vec<f64>], s: &Setting, b: usize, h: usize, i: usize) -> Vec<f64> {
     let Heads { heads, queries, keys, .. } = s.heads;
     let width = heads * s.head_dim;
     let scale = (s.head_dim as f64).sqrt().recip();
     let scores: Vec<f64> = (0..keys)
         .map(|j| {
-            if !s.pattern.visible(queries, keys, i, j) {
+            if !s.visible(b, h, i, j) {
                 return f64::NEG_INFINITY;
             }
             let (q, k) =
@@ -141,7 +219,7 @@ fn probabilities(x: &[Vec<f64>], s: Setting, b: usize, h: usize, i: usize) -> Ve
 }
 
 /// `round` is what storing scores, weights and the result costs a plain form.
-fn reference(x: &[Vec<f64>], s: Setting, round: &dyn Fn(f64) -> f64) -> Vec<f64> {
+pub(super) fn reference(x: &[Vec<f64>], s: &Setting, round: &dyn Fn(f64) -> f64) -> Vec<f64> {
     let Heads { batch, heads, queries, keys } = s.heads;
     let width = heads * s.head_dim;
     let mut out = vec![0.0; batch * queries * width];
@@ -176,49 +254,10 @@ fn kept(rate: f32, element: usize) -> f64 {
     }
 }
 
-/// One step over a cache in which `count` keys have been stored, the last ones where the ring still holds them.
-fn decoded(name: &str, pattern: Pattern, cache: Cache, count: usize, head_dim: usize) -> Case {
-    let Cache { batch, heads, capacity, pinned } = cache;
-    let width = heads * head_dim;
-    let inputs = vec![
-        Input::activation(&[batch, width], 1.0),
-        Input::activation(&[batch * capacity, 2 * width], 1.0),
-        Input::tokens(&[1], vec![count as u32]),
-    ];
-    let label = format!(
-        "{name}, {batch} x {heads} heads of {head_dim}, key {count}, a ring of {}",
-        capacity - pinned
-    );
-    Case::new("attention decode", label, inputs, move |g, x| {
-        let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
-        Ok(vec![decode::decode(g, [x[0], k, v], x[2], cache, pattern)?])
-    })
-    .gradient(Gradient::None)
-    .against(move |x| {
-        let row = |j: usize| if j < pinned { j } else { pinned + (j - pinned) % (capacity - pinned) };
-        let seen: Vec<usize> = (0..count).filter(|&j| pattern.visible(1, count, 0, j)).map(row).collect();
-        let mut out = vec![0.0; batch * width];
-        for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
-            let at = |row: usize, c: usize| x[1][(b * capacity + row) * 2 * width + h * head_dim + c];
-            let scale = (head_dim as f64).sqrt().recip();
-            let query = |c: usize| x[0][b * width + h * head_dim + c];
-            let scores: Vec<f64> = seen
-                .iter()
-                .map(|&r| scale * (0..head_dim).map(|c| query(c) * at(r, c)).sum::<f64>())
-                .collect();
-            for (p, &r) in softmax(&scores).iter().zip(&seen) {
-                for c in 0..head_dim {
-                    out[b * width + h * head_dim + c] += p * at(r, width + c);
-                }
-            }
-        }
-        vec![out]
-    })
-}
-
 fn looked_at() -> Case {
     let heads = Heads { batch: 2, heads: 3, queries: 5, keys: 9 };
-    let setting = Setting { heads, head_dim: 32, pattern: Pattern::full(), rate: 0.0 };
+    let patterns = vec![Pattern::banded(3, 0), Pattern::full(), Pattern::strided(4)];
+    let setting = Setting { heads, head_dim: 32, patterns: patterns.clone(), lengths: None, rate: 0.0 };
     let width = heads.heads * setting.head_dim;
     let inputs = vec![
         Input::activation(&[heads.batch * heads.queries, width], 1.0),
@@ -226,8 +265,8 @@ fn looked_at() -> Case {
     ];
     Case::new("attention weights", "5 x 9, 3 heads", inputs, move |g, x| {
         let k = g.columns(x[1], 0, width);
-        Ok(vec![weights(g, x[0], k, heads, Pattern::full())?])
+        Ok(vec![weights(g, x[0], k, heads, &patterns)?])
     })
     .gradient(Gradient::None)
-    .against(move |x| vec![places(heads).flat_map(|(b, h, i)| probabilities(x, setting, b, h, i)).collect()])
+    .against(move |x| vec![places(heads).flat_map(|(b, h, i)| probabilities(x, &setting, b, h, i)).collect()])
 }

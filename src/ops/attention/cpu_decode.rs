@@ -17,7 +17,10 @@ pub struct Decode<'a> {
     pub heads: usize,
     /// Channels of a head.
     pub head_dim: usize,
-    /// Keys so far: the query stands on the last of them, at position `keys - 1`.
+    /// Queries of the sequence and which of them this is: 1 and 0 where it stands on the last key so far.
+    pub queries: usize,
+    pub query: usize,
+    /// Keys so far.
     pub keys: usize,
     /// Rows of a sequence in the cache; where key `j` lies, see [`Decode::slot`].
     pub capacity: usize,
@@ -58,7 +61,7 @@ pub fn decode(out: ViewMut, q: View, k: View, v: View, sizes: &Decode) {
         let row = |j: usize| batch * sizes.capacity + sizes.slot(j);
         out.fill(0.0);
         let (mut highest, mut sum) = (f32::NEG_INFINITY, 0.0);
-        for range in pattern.ranges(1, sizes.keys, length, 0) {
+        for range in pattern.ranges(sizes.queries, sizes.keys, length, sizes.query) {
             for first in (0..range.count).step_by(SCORES) {
                 let mut scores = [0.0; SCORES];
                 let scores = &mut scores[..SCORES.min(range.count - first)];

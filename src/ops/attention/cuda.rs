@@ -27,6 +27,8 @@ pub(super) struct CudaPattern {
     pub a: i32,
     pub b: i32,
     pub c: i32,
+    pub d: i32,
+    pub e: i32,
     pub prefix: i32,
 }
 
@@ -108,10 +110,6 @@ pub(super) fn table(heads: usize, patterns: &[Pattern]) -> Result<CudaPatterns> 
 }
 
 impl Attention {
-    fn pattern_list(&self) -> &[Pattern] {
-        std::slice::from_ref(&self.pattern)
-    }
-
     fn sizes(&self, strides: [&Span; 4], gradients: [Option<&Span>; 4], term: usize) -> Result<CudaSizes> {
         let Heads { batch, heads, queries, keys } = self.heads;
         let drawn = dropout::Parameters::of(self.dropout);
@@ -136,7 +134,7 @@ impl Attention {
 
     /// The launches that forward and dq need: a second one for patterns whose terms group the queries apart.
     fn query_terms(&self) -> usize {
-        if self.pattern_list().iter().any(|p| p.groups_apart()) { 2 } else { 1 }
+        if self.patterns.iter().any(|p| p.groups_apart()) { 2 } else { 1 }
     }
 
     /// Blocks of queries, of the pattern that has most.
@@ -145,7 +143,7 @@ impl Attention {
             let classes = if p.groups_apart() { p.query_stride(term) } else { p.query_stride(p.terms() - 1) };
             classes * self.heads.queries.div_ceil(classes).div_ceil(TILE_ROWS)
         };
-        self.pattern_list().iter().map(tiles).max().unwrap_or(0)
+        self.patterns.iter().map(tiles).max().unwrap_or(0)
     }
 
     /// Blocks of keys of a term, with its pattern's prefix where it is the first one.
@@ -156,11 +154,16 @@ impl Attention {
             let classes = p.query_stride(term);
             prefix + classes * p.most_keys(term, keys).div_ceil(TILE_ROWS)
         };
-        self.pattern_list().iter().filter(|p| term < p.terms()).map(tiles).max().unwrap_or(0)
+        self.patterns.iter().filter(|p| term < p.terms()).map(tiles).max().unwrap_or(0)
     }
 
     fn kernel(&self, what: &str, like: &Span) -> String {
         format!("attention_{what}_{}_{}", like.suffix(), self.head_dim)
+    }
+
+    /// The key lengths, where there are any: input `number`.
+    fn lengths(&self, launch: &Launcher, number: usize) -> Option<Span> {
+        self.has_lengths.then(|| launch.input(number))
     }
 
     fn state(&self, launch: &Launcher) -> Option<Span> {
@@ -171,10 +174,10 @@ impl Attention {
 pub(super) fn forward(op: &Attention, launch: &mut Launcher) -> Result<()> {
     let (out, log_sum_exp) = (launch.output(0), launch.output(1));
     let [q, k, v] = [0, 1, 2].map(|i| launch.input(i));
-    let table = table(op.heads.heads, op.pattern_list())?;
+    let table = table(op.heads.heads, &op.patterns)?;
     for term in 0..op.query_terms() {
         let sizes = op.sizes([&q, &k, &v, &out], [None; 4], term)?;
-        let state = op.state(launch);
+        let (lengths, state) = (op.lengths(launch, 3), op.state(launch));
         launch
             .kernel(&op.kernel("forward", &out))
             .out(out.clone())
@@ -182,7 +185,7 @@ pub(super) fn forward(op: &Attention, launch: &mut Launcher) -> Result<()> {
             .read(q.clone())
             .read(k.clone())
             .read(v.clone())
-            .read_or_null(None)
+            .read_or_null(lengths)
             .read_or_null(state)
             .plain(&sizes)
             .plain(&table)
@@ -202,7 +205,7 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
     let [q, k, v, out, dout, log_sum_exp] = [0, 1, 2, 3, 4, 5].map(|i| launch.input(i));
     let [dq, dk, dv] = [0, 1, 2].map(|i| launch.output(i));
     let delta = launch.workspace(0, batch * heads * queries, DType::F32);
-    let table = table(heads, op.pattern_list())?;
+    let table = table(heads, &op.patterns)?;
     let sizes = |term| op.sizes([&q, &k, &v, &out], [Some(&dq), Some(&dk), Some(&dv), Some(&dout)], term);
     let lanes = (op.head_dim / CHUNK).next_power_of_two();
     launch
@@ -212,7 +215,7 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
         .read(dout.clone())
         .plain(&sizes(0)?)
         .grid((batch * queries * heads).div_ceil(THREADS / lanes))?;
-    if op.pattern_list().iter().any(|p| !p.covers_all_keys()) {
+    if op.patterns.iter().any(|p| !p.covers_all_keys()) {
         for gradient in [&dk, &dv] {
             launch
                 .kernel(&format!("attention_clear_{}", gradient.suffix()))
@@ -223,15 +226,15 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
                 .grid((batch * keys * heads * op.head_dim / CHUNK).div_ceil(THREADS))?;
         }
     }
-    let state = op.state(launch);
+    let optional = [op.lengths(launch, 6), op.state(launch)];
     let given = [&q, &k, &v, &dout, &log_sum_exp, &delta];
-    for term in 0..op.pattern_list().iter().map(|p| p.terms()).max().unwrap_or(0) {
+    for term in 0..op.patterns.iter().map(|p| p.terms()).max().unwrap_or(0) {
         let kernel = launch.kernel(&op.kernel("keys", &out)).out(dk.clone()).out(dv.clone());
-        reads(kernel, given, &state, &sizes(term)?, &table).grid3(op.key_tiles(term), heads, batch)?;
+        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(op.key_tiles(term), heads, batch)?;
     }
     for term in 0..op.query_terms() {
         let kernel = launch.kernel(&op.kernel("queries", &out)).out(dq.clone());
-        reads(kernel, given, &state, &sizes(term)?, &table).grid3(op.query_tiles(term), heads, batch)?;
+        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(op.query_tiles(term), heads, batch)?;
     }
     Ok(())
 }
@@ -240,19 +243,19 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
 fn reads<'l>(
     kernel: Launch<'l>,
     given: [&Span; 6],
-    state: &Option<Span>,
+    [lengths, state]: &[Option<Span>; 2],
     sizes: &CudaSizes,
     table: &CudaPatterns,
 ) -> Launch<'l> {
     let kernel = given.into_iter().fold(kernel, |kernel, span| kernel.read(span.clone()));
-    kernel.read_or_null(None).read_or_null(state.clone()).plain(sizes).plain(table)
+    kernel.read_or_null(lengths.clone()).read_or_null(state.clone()).plain(sizes).plain(table)
 }
 
 pub(super) fn weights(op: &Attention, launch: &mut Launcher) -> Result<()> {
     let Heads { batch, heads, queries, .. } = op.heads;
     let (out, q, k) = (launch.output(0), launch.input(0), launch.input(1));
     let sizes = op.sizes([&q, &k, &k, &q], [None; 4], 0)?;
-    let table = table(heads, op.pattern_list())?;
+    let table = table(heads, &op.patterns)?;
     launch
         .kernel(&format!("attention_weights_{}", q.suffix()))
         .out(out)

@@ -3,9 +3,13 @@
 //!
 //! out, q (batch, heads * head_dim); k, v (batch * capacity, heads * head_dim); count (1) u32: keys so far, the query's own
 //! among them. Key `j` lies in row `j` of its sequence where `j < pinned`, else in the ring behind ([`cpu::Decode::slot`]).
+//!
+//! Or, for cross-attention, over keys that stay: then the number that lives on the device is the query's own, and the
+//! result is that query's row of [`super::attention`].
 
 use bytemuck::{Pod, Zeroable};
 
+use super::Heads;
 use super::cpu::{self, Decode};
 use super::cuda;
 use super::pattern::Pattern;
@@ -26,7 +30,7 @@ pub struct Cache {
     pub pinned: usize,
 }
 
-/// Traces one step. The caller stores the new key and value first, and sees to it that `count` is at least 1.
+/// Traces one step, with one pattern for all heads or one for each. The caller stores the new key and value first, and sees to it that `count` is at least 1.
 ///
 /// # Errors
 /// If the shapes do not fit, or the ring is shorter than the pattern reaches back.
@@ -35,7 +39,7 @@ pub fn decode(
     [q, k, v]: [Id; 3],
     count: Id,
     cache: Cache,
-    pattern: Pattern,
+    patterns: &[Pattern],
 ) -> Result<Id> {
     let Cache { batch, heads, capacity, pinned } = cache;
     let (rows, width) = graph.matrix(q);
@@ -50,24 +54,68 @@ pub fn decode(
             graph.matrix(k)
         )));
     }
-    pattern.check()?;
-    if pattern.reach().is_some_and(|reach| reach > capacity - pinned) {
+    super::check_patterns(graph, width / heads, heads, patterns)?;
+    if patterns.iter().any(|pattern| !pattern.shifts()) {
+        return Err(Error::failed("attention while decoding: frames lie in no ring; see `decode_fixed`"));
+    }
+    if patterns.iter().filter_map(|pattern| pattern.reach()).any(|reach| reach > capacity - pinned) {
         return Err(Error::usage(format!(
             "attention while decoding: a ring of {} keys is shorter than its pattern reaches back",
             capacity - pinned
         )));
     }
-    cuda::check(graph, width / heads, heads, &[pattern])?;
     let out = graph.activation("attention", &[batch, width]);
-    graph.push(DecodeStep { cache, head_dim: width / heads, pattern }, &[q, k, v, count], &[out]);
+    let op = DecodeStep { cache, queries: None, head_dim: width / heads, patterns: patterns.to_vec() };
+    graph.push(op, &[q, k, v, count], &[out]);
     Ok(out)
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Traces one step against all keys there are: q (batch, heads * head_dim) is query `position` (1) u32 of
+/// `heads.queries`, k and v (batch * keys, heads * head_dim). One pattern for all heads or one for each. The caller sees to
+/// it that `position` is below `heads.queries`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn decode_fixed(
+    graph: &mut Graph,
+    [q, k, v]: [Id; 3],
+    position: Id,
+    heads: Heads,
+    patterns: &[Pattern],
+) -> Result<Id> {
+    let Heads { batch, heads, queries, keys } = heads;
+    let (rows, width) = graph.matrix(q);
+    let fits = rows == batch
+        && [k, v].iter().all(|&id| graph.matrix(id) == (batch * keys, width))
+        && graph.tensor(position).len() == 1
+        && heads > 0
+        && width % heads == 0;
+    if !fits {
+        return Err(Error::failed(format!(
+            "attention while decoding: queries ({rows}, {width}), keys {:?}, {batch} sequences of {keys} keys, \
+             {heads} heads",
+            graph.matrix(k)
+        )));
+    }
+    super::check_patterns(graph, width / heads, heads, patterns)?;
+    let out = graph.activation("attention", &[batch, width]);
+    let op = DecodeStep {
+        cache: Cache { batch, heads, capacity: keys, pinned: keys },
+        queries: Some(queries),
+        head_dim: width / heads,
+        patterns: patterns.to_vec(),
+    };
+    graph.push(op, &[q, k, v, position], &[out]);
+    Ok(out)
+}
+
+#[derive(Debug)]
 struct DecodeStep {
     cache: Cache,
+    /// Of the whole sequence, where the keys stay; else the query is the newest key's.
+    queries: Option<usize>,
     head_dim: usize,
-    pattern: Pattern,
+    patterns: Vec<Pattern>,
 }
 
 impl DecodeStep {
@@ -82,22 +130,34 @@ impl Op for DecodeStep {
     }
 
     fn cost(&self) -> Cost {
-        // At most the whole cache is seen.
-        let seen = (self.cache.batch * self.cache.capacity * self.cache.heads * self.head_dim) as f64;
+        let Cache { batch, heads, capacity, .. } = self.cache;
+        // Of a ring at most the whole is seen; of keys that stay, what the mean query sees.
+        let keys = self.queries.filter(|&queries| queries > 0).map_or(capacity as f64, |queries| {
+            let pairs: u64 = self.patterns.iter().map(|p| p.visible_pairs(queries, capacity, capacity)).sum();
+            pairs as f64 / (queries * self.patterns.len()) as f64
+        });
+        let seen = (batch * heads * self.head_dim) as f64 * keys;
         Cost { bytes: 8.0 * seen, flops: 4.0 * seen }
     }
 
     fn cpu(&self, args: &Args) {
         let Cache { batch, heads, capacity, pinned } = self.cache;
+        let number = args.input::<u32>(3)[0] as usize;
+        let (queries, query, keys) = match self.queries {
+            Some(queries) => (queries, number, capacity),
+            None => (1, 0, number),
+        };
         let sizes = Decode {
             batch,
             heads,
             head_dim: self.head_dim,
-            keys: args.input::<u32>(3)[0] as usize,
+            queries,
+            query,
+            keys,
             capacity,
             pinned,
             scale: self.scale(),
-            patterns: std::slice::from_ref(&self.pattern),
+            patterns: &self.patterns,
             key_lengths: None,
         };
         let [q, k, v] = [0, 1, 2].map(|i| args.input_columns(i));
@@ -106,21 +166,21 @@ impl Op for DecodeStep {
 
     fn cuda(&self, launch: &mut Launcher) -> Result<()> {
         let Cache { batch, heads, capacity, pinned } = self.cache;
-        let (out, count) = (launch.output(0), launch.input(3));
+        let (out, number) = (launch.output(0), launch.input(3));
         let [q, k, v] = [0, 1, 2].map(|i| launch.input(i));
         let sizes = CudaDecodeSizes {
-            shape: [heads as i32, capacity as i32, pinned as i32],
+            shape: [heads as i32, capacity as i32, pinned as i32, self.queries.unwrap_or(0) as i32],
             strides: [cuda::stride(&q)?, cuda::stride(&k)?, cuda::stride(&v)?, cuda::stride(&out)?],
             scale: self.scale(),
         };
-        let table = cuda::table(heads, &[self.pattern])?;
+        let table = cuda::table(heads, &self.patterns)?;
         launch
             .kernel(&format!("attention_decode_{}_{}", out.suffix(), self.head_dim))
             .out(out)
             .read(q)
             .read(k)
             .read(v)
-            .read(count)
+            .read(number)
             .read_or_null(None)
             .plain(&sizes)
             .plain(&table)
@@ -132,7 +192,7 @@ impl Op for DecodeStep {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 struct CudaDecodeSizes {
-    shape: [i32; 3],
+    shape: [i32; 4],
     strides: [i32; 4],
     scale: f32,
 }

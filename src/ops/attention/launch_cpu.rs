@@ -6,8 +6,8 @@ use crate::device::cpu::Args;
 use crate::ops::dropout;
 
 impl Attention {
-    /// The kernels' description of this op in this step.
-    fn problem<'a>(&'a self, args: &Args) -> Problem<'a> {
+    /// The kernels' description of this op in this step; input `lengths` is the key lengths, where there are any.
+    fn problem<'a>(&'a self, args: &'a Args, lengths: usize) -> Problem<'a> {
         let Heads { batch, heads, queries, keys } = self.heads;
         Problem {
             batch,
@@ -16,8 +16,8 @@ impl Attention {
             queries,
             keys,
             scale: (self.head_dim as f32).sqrt().recip(),
-            patterns: std::slice::from_ref(&self.pattern),
-            key_lengths: None,
+            patterns: &self.patterns,
+            key_lengths: self.has_lengths.then(|| args.input(lengths)),
             dropout: self.dropout.map(|d| {
                 let (key, stream) = dropout::keys(d, &args.state);
                 cpu::Dropout { rate: d.rate, key, stream }
@@ -32,14 +32,14 @@ impl Attention {
 
 pub(super) fn forward(op: &Attention, args: &Args) {
     let (q, k, v) = (args.input_columns(0), args.input_columns(1), args.input_columns(2));
-    cpu::forward(args.output_columns(0), args.output(1), q, k, v, &op.problem(args));
+    cpu::forward(args.output_columns(0), args.output(1), q, k, v, &op.problem(args, 3));
 }
 
 pub(super) fn backward(op: &Attention, args: &Args) {
     let (q, k, v) = (args.input_columns(0), args.input_columns(1), args.input_columns(2));
     let rows = |i: usize| View { data: args.input(i), row_stride: op.width() };
     let (dq, dk, dv) = (args.output_columns(0), args.output_columns(1), args.output_columns(2));
-    cpu::backward(dq, dk, dv, rows(3), rows(4), args.input(5), q, k, v, &op.problem(args));
+    cpu::backward(dq, dk, dv, rows(3), rows(4), args.input(5), q, k, v, &op.problem(args, 6));
 }
 
 pub(super) fn weights(op: &Attention, args: &Args) {
@@ -47,6 +47,6 @@ pub(super) fn weights(op: &Attention, args: &Args) {
     let (q, k) = (args.input_columns(0), args.input_columns(1));
     let out: &mut [f32] = args.output(0);
     for (picture, out) in out.chunks_exact_mut(heads * queries * keys).enumerate().take(batch) {
-        cpu::weights(out, q, k, picture, &op.problem(args));
+        cpu::weights(out, q, k, picture, &op.problem(args, 2));
     }
 }

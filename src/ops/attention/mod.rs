@@ -15,8 +15,11 @@ mod cpu_forward;
 mod cpu_tile;
 mod cuda;
 pub mod decode;
+mod decode_cases;
 mod launch_cpu;
 pub mod pattern;
+mod pattern_class;
+mod pattern_text;
 
 use self::pattern::Pattern;
 use super::{Cost, Dropout, Op};
@@ -34,41 +37,67 @@ pub struct Heads {
     pub keys: usize,
 }
 
-/// Traces attention with one pattern for all heads.
+/// Traces attention. `patterns` is one for all heads or one for each; `key_lengths` (batch) u32 are the keys of each
+/// sequence that are real, absent: all. A query that sees no key gives 0.
 ///
 /// # Errors
-/// If the shapes do not fit.
+/// If the shapes do not fit, or a pattern is impossible.
+#[allow(clippy::too_many_arguments)] // the operands of the formula
 pub fn attention(
     graph: &mut Graph,
     q: Id,
     k: Id,
     v: Id,
     heads: Heads,
-    pattern: Pattern,
+    patterns: &[Pattern],
+    key_lengths: Option<Id>,
     dropout: Option<Dropout>,
 ) -> Result<Id> {
     let head_dim = check(graph, q, k, heads)?;
     check(graph, q, v, heads)?;
-    pattern.check()?;
-    cuda::check(graph, head_dim, heads.heads, &[pattern])?;
-    let op = Attention { heads, head_dim, pattern, dropout };
+    check_patterns(graph, head_dim, heads.heads, patterns)?;
+    if let Some(lengths) = key_lengths.map(|id| graph.tensor(id).len())
+        && lengths != heads.batch
+    {
+        return Err(Error::failed(format!(
+            "attention: {lengths} key lengths for {} sequences; there must be one for each",
+            heads.batch
+        )));
+    }
+    let patterns = patterns.to_vec();
+    let op = Attention { heads, head_dim, patterns, has_lengths: key_lengths.is_some(), dropout };
     let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * head_dim]);
     let log_sum_exp = graph.activation_f32("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
-    graph.push(op, &[q, k, v], &[out, log_sum_exp]);
+    let operands: Vec<Id> = [q, k, v].into_iter().chain(key_lengths).collect();
+    graph.push(op, &operands, &[out, log_sum_exp]);
     Ok(out)
 }
 
 /// Traces the attention weights alone, for pictures: (batch, heads, queries, keys).
 ///
 /// # Errors
-/// If the shapes do not fit.
-pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, pattern: Pattern) -> Result<Id> {
+/// If the shapes do not fit, or a pattern is impossible.
+pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, patterns: &[Pattern]) -> Result<Id> {
     let head_dim = check(graph, q, k, heads)?;
-    cuda::check(graph, head_dim, heads.heads, &[pattern])?;
+    check_patterns(graph, head_dim, heads.heads, patterns)?;
     let out =
         graph.activation_f32("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
-    graph.push(Weights(Attention { heads, head_dim, pattern, dropout: None }), &[q, k], &[out]);
+    let patterns = patterns.to_vec();
+    let op = Attention { heads, head_dim, patterns, has_lengths: false, dropout: None };
+    graph.push(Weights(op), &[q, k], &[out]);
     Ok(out)
+}
+
+/// Refuses what no device, or not this one, can do.
+fn check_patterns(graph: &Graph, head_dim: usize, heads: usize, patterns: &[Pattern]) -> Result<()> {
+    if patterns.len() != 1 && patterns.len() != heads {
+        return Err(Error::usage(format!(
+            "attention: {} patterns for {heads} heads; give one for all or one for each",
+            patterns.len()
+        )));
+    }
+    patterns.iter().try_for_each(|pattern| pattern.check())?;
+    cuda::check(graph, head_dim, heads, patterns)
 }
 
 /// Returns the channels of a head.
@@ -84,20 +113,23 @@ fn check(graph: &Graph, q: Id, k: Id, heads: Heads) -> Result<usize> {
     Ok(q_shape.1 / heads.heads)
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Attention {
     heads: Heads,
     head_dim: usize,
-    pattern: Pattern,
+    /// One for all heads, or one for each.
+    patterns: Vec<Pattern>,
+    /// Whether the last input is the key lengths.
+    has_lengths: bool,
     dropout: Option<Dropout>,
 }
 
 impl Attention {
-    /// Multiply-adds count as two; only visible pairs count.
+    /// Multiply-adds count as two; only visible pairs count, those with padded keys among them.
     fn flops(&self) -> f64 {
         let Heads { batch, heads, queries, keys } = self.heads;
-        let pairs = self.pattern.visible_pairs(queries, keys, keys) as f64;
-        4.0 * (batch * heads * self.head_dim) as f64 * pairs
+        let pairs: u64 = self.patterns.iter().map(|p| p.visible_pairs(queries, keys, keys)).sum();
+        4.0 * (batch * (heads / self.patterns.len()) * self.head_dim) as f64 * pairs as f64
     }
 
     /// Bytes of q, k, v and out.
@@ -125,7 +157,8 @@ impl Op for Attention {
         };
         let results = [slot(inputs[0])?, slot(inputs[1])?, slot(inputs[2])?];
         let operands = [inputs[0], inputs[1], inputs[2], outputs[0], dout, outputs[1]];
-        graph.push(AttentionBackward(*self), &operands, &results);
+        let operands: Vec<Id> = operands.iter().chain(&inputs[3..]).copied().collect();
+        graph.push(AttentionBackward(self.clone()), &operands, &results);
         Ok(())
     }
 
@@ -142,7 +175,7 @@ impl Op for Attention {
     }
 }
 
-/// Inputs q, k, v, out, dout, log-sum-exp; outputs dq, dk, dv.
+/// Inputs q, k, v, out, dout, log-sum-exp, and the key lengths if there are; outputs dq, dk, dv.
 #[derive(Debug)]
 struct AttentionBackward(Attention);
 

@@ -8,14 +8,18 @@
 //!
 //! Positions. Query `i` of `queries` stands at key position `p = i + (keys - queries)`: the last query stands on
 //! the last key. Equal numbers give `p = i`; memory slots or a cache before the tokens shift the queries behind
-//! them. A query at a negative position sees the prefix alone, unless the window is unlimited to the right.
+//! them. A query at a negative position sees the prefix alone, unless the window is unlimited to the right. Only
+//! [`Pattern::in_time`] counts otherwise: queries and keys have clocks of their own, which both begin at 0.
 //!
 //! Windows are counts on either side and *include* their ends: `left = 2, right = 0` is three keys, `p-2, p-1, p`.
 //! Everything here is `const` arithmetic on integers, constant time but for [`Pattern::visible_pairs`] (one step a
-//! query) and [`Class::queries_seeing`] (a binary search); `kernels/attention/pattern.cuh` mirrors it.
+//! query); `kernels/attention/pattern.cuh` mirrors it.
 
 use super::cuda::CudaPattern;
+use super::pattern_class::{KeyRuns, Rule, min};
 use crate::{Error, Result};
+
+pub use super::pattern_class::{Class, KeyRange};
 
 /// A window side without limit.
 pub const ALL: u32 = u32::MAX;
@@ -29,7 +33,7 @@ pub struct Pattern {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// `j = p + dilation * k`, `-left <= k <= right`.
     Band { left: u32, right: u32, dilation: u32 },
     /// Sparse Transformer, both strided heads merged: a band of `stride` and the column of `stride`.
@@ -40,6 +44,32 @@ enum Kind {
     Summary { length: u32, first: u32, count: u32 },
     /// `Block` and `Summary` merged.
     Fixed { length: u32, first: u32, count: u32 },
+    /// `j / tokens` in `frame - left ..= frame + right`, where `frame` is that of query `i`.
+    Frames { left: u32, right: u32, tokens: u32, rate: Rate },
+}
+
+/// Frames a query, as a reduced fraction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    pub frames: u32,
+    pub queries: u32,
+}
+
+impl Rate {
+    /// `frames` frames last as long as `queries` queries.
+    pub const fn new(frames: u32, queries: u32) -> Self {
+        let (mut a, mut b) = (frames, queries);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        let divisor = if a == 0 { 1 } else { a };
+        Self { frames: frames / divisor, queries: queries / divisor }
+    }
+
+    /// The frame that is shown while query `i` sounds: `floor(i * frames / queries)`.
+    pub const fn frame(self, i: i64) -> i64 {
+        i * self.frames as i64 / self.queries as i64
+    }
 }
 
 impl Pattern {
@@ -95,12 +125,26 @@ impl Pattern {
         Self { kind: Kind::Fixed { length, first, count }, prefix: 0 }
     }
 
+    /// For attention from samples to frames: keys are frames of `tokens` each, query `i` belongs to frame
+    /// `f = rate.frame(i)` and sees all tokens of the frames `f - left ..= f + right` that exist. `ALL` is without limit.
+    ///
+    /// Unlike all others it does not shift its queries by `keys - queries`: query 0 belongs to frame 0, however many of
+    /// either there are.
+    pub const fn in_time(left: u32, right: u32, tokens: u32, rate: Rate) -> Self {
+        Self { kind: Kind::Frames { left, right, tokens, rate }, prefix: 0 }
+    }
+
     /// The same, and every query also sees keys `0..prefix`, whatever its position.
     pub const fn with_prefix(self, prefix: u32) -> Self {
         Self { kind: self.kind, prefix }
     }
 
-    /// Refuses a dilation, stride or block length of 0, and a summary that does not fit its block.
+    pub(super) const fn parts(self) -> (Kind, u32) {
+        (self.kind, self.prefix)
+    }
+
+    /// Refuses a dilation, stride or block length of 0, a summary that does not fit its block, and frames without tokens
+    /// or without a rate.
     pub fn check(self) -> Result<()> {
         match self.kind {
             Kind::Band { dilation: 0, .. } => Err(Error::usage("attention: the dilation must be at least 1")),
@@ -112,6 +156,18 @@ impl Pattern {
                 Err(Error::usage(format!(
                     "attention: the summary keys {first}..{} do not lie in a block of {length}",
                     first as u64 + count as u64
+                )))
+            }
+            Kind::Frames { tokens: 0, .. } => {
+                Err(Error::usage("attention: a frame must hold at least 1 token"))
+            }
+            // Below it a frame's number is 32-bit arithmetic on the device.
+            Kind::Frames { rate: Rate { frames, queries }, .. }
+                if frames == 0 || queries == 0 || frames as u64 * queries as u64 >= 1 << 31 =>
+            {
+                Err(Error::usage(format!(
+                    "attention: {frames} frames in {queries} samples is no rate that it can follow; both must be at \
+                     least 1, and the product of the reduced fraction's numbers below 2^31"
                 )))
             }
             _ => Ok(()),
@@ -135,6 +191,10 @@ impl Pattern {
             Kind::Strided { stride } => back >= 0 && (back <= stride as i64 || back % stride as i64 == 0),
             Kind::Block { length } => back >= 0 && same_block(position, j, length),
             Kind::Summary { length, first, count } => back >= 0 && in_summary(j, length, first, count),
+            Kind::Frames { left, right, tokens, rate } => {
+                let frames_back = rate.frame(i as i64) - (j / tokens as usize) as i64;
+                (left == ALL || frames_back <= left as i64) && (right == ALL || -frames_back <= right as i64)
+            }
             Kind::Fixed { length, first, count } => {
                 back >= 0 && (same_block(position, j, length) || in_summary(j, length, first, count))
             }
@@ -173,14 +233,26 @@ impl Pattern {
                 }
             }
         };
-        let (kind, [a, b, c]) = match self.kind {
-            Kind::Band { left, right, dilation } => (0, [left, right, dilation]),
-            Kind::Strided { stride } => (1, [stride, 0, 0]),
-            Kind::Block { length } => (2, [length, 0, 0]),
-            Kind::Summary { length, first, count } => (3, [length, first, count]),
-            Kind::Fixed { length, first, count } => (4, [length, first, count]),
+        let (kind, numbers) = match self.kind {
+            Kind::Band { left, right, dilation } => (0, [left, right, dilation, 0, 0]),
+            Kind::Strided { stride } => (1, [stride, 0, 0, 0, 0]),
+            Kind::Block { length } => (2, [length, 0, 0, 0, 0]),
+            Kind::Summary { length, first, count } => (3, [length, first, count, 0, 0]),
+            Kind::Fixed { length, first, count } => (4, [length, first, count, 0, 0]),
+            Kind::Frames { left, right, tokens, rate } => {
+                (5, [left, right, tokens, rate.frames, rate.queries])
+            }
         };
-        Ok(CudaPattern { kind, a: number(a)?, b: number(b)?, c: number(c)?, prefix: number(self.prefix)? })
+        let [a, b, c, d, e] = numbers;
+        Ok(CudaPattern {
+            kind,
+            a: number(a)?,
+            b: number(b)?,
+            c: number(c)?,
+            d: number(d)?,
+            e: number(e)?,
+            prefix: number(self.prefix)?,
+        })
     }
 
     /// Whether its terms split the queries into different classes, so that one kernel cannot go through both.
@@ -221,7 +293,8 @@ impl Pattern {
         key_length: usize,
     ) -> Class {
         let stride = self.query_stride(term);
-        let position = class as i64 + keys as i64 - queries as i64;
+        let shift = if self.shifts() { keys as i64 - queries as i64 } else { 0 };
+        let position = class as i64 + shift;
         let residue = position.rem_euclid(stride as i64);
         let dense = KeyRuns { first: residue as usize, period: stride, run: 1 };
         let (key_runs, rule) = match self.kind {
@@ -235,6 +308,9 @@ impl Pattern {
             // The query's own block is term 0.
             Kind::Fixed { length, first, count } => {
                 (summary_runs(length, first, count), Rule::BlocksBefore { length: length as i64 })
+            }
+            Kind::Frames { left, right, tokens, rate } => {
+                (dense, Rule::Frames { left: side(left), right: side(right), tokens: tokens as i64, rate })
             }
         };
         let end = key_runs.below(min(key_length, keys));
@@ -250,6 +326,11 @@ impl Pattern {
         }
     }
 
+    /// Whether the last query stands on the last key; else queries and keys are counted apart.
+    pub const fn shifts(self) -> bool {
+        !matches!(self.kind, Kind::Frames { .. })
+    }
+
     /// How many of the newest key positions, its own included, a query can look back on beyond the prefix:
     /// the length of a decoder's ring buffer. `None` is all of them.
     pub const fn reach(self) -> Option<usize> {
@@ -260,9 +341,13 @@ impl Pattern {
         }
     }
 
-    /// True if no query sees a key beyond its own position (the prefix apart).
+    /// True if no query sees a key beyond its own position (the prefix apart). Frames are no positions of queries.
     pub const fn is_causal(self) -> bool {
-        !matches!(self.kind, Kind::Band { right, .. } if right != 0)
+        match self.kind {
+            Kind::Band { right, .. } => right == 0,
+            Kind::Frames { .. } => false,
+            _ => true,
+        }
     }
 
     /// The keys query `i` sees, as strided ranges; no key comes twice.
@@ -305,130 +390,6 @@ impl Pattern {
     }
 }
 
-/// Keys `start, start + stride, ...`, `count` of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeyRange {
-    pub start: usize,
-    pub count: usize,
-    pub stride: usize,
-}
-
-/// One residue class of one term: queries `t`, keys `u`, and who sees whom as intervals.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Class {
-    /// Query `t` of the class is query `first_query + t * query_stride` of the sequence.
-    pub first_query: usize,
-    pub query_stride: usize,
-    /// Number of queries in the class.
-    pub queries: usize,
-    /// Position of query 0 in steps of the class: `t` stands at step `first_step + t`.
-    first_step: i64,
-    key_runs: KeyRuns,
-    /// The class's keys `begin..end` lie behind the prefix and before the key length.
-    begin: usize,
-    end: usize,
-    rule: Rule,
-}
-
-impl Class {
-    /// Query `t` of the class, as an index into the sequence's queries.
-    pub const fn query(&self, t: usize) -> usize {
-        self.first_query + t * self.query_stride
-    }
-
-    /// Key `u` of the class, as an index into the sequence's keys.
-    pub const fn key(&self, u: usize) -> usize {
-        self.key_runs.key(u)
-    }
-
-    /// The keys `u` that query `t` sees. Neither end falls as `t` grows; an empty range has equal ends.
-    pub const fn seen(&self, t: usize) -> std::ops::Range<usize> {
-        let step = self.first_step + t as i64;
-        let (lo, hi) = match self.rule {
-            Rule::Window { left, right } => (step - left, step + right + 1),
-            _ if step < 0 => (0, 0),
-            Rule::Block { length } => (step - step % length, step + 1),
-            Rule::UpTo => (0, self.key_runs.below(step as usize + 1) as i64),
-            Rule::BlocksBefore { length } => (0, self.key_runs.below((step - step % length) as usize) as i64),
-        };
-        let start = clamp(lo, self.begin, self.end);
-        start..clamp(hi, start, self.end)
-    }
-
-    /// The keys that some query of `t0..t1` may see (not empty: `t0 < t1`).
-    pub const fn touched(&self, t0: usize, t1: usize) -> std::ops::Range<usize> {
-        self.seen(t0).start..self.seen(t1 - 1).end
-    }
-
-    /// The keys that every query of `t0..t1` sees; the end may lie before the start, which means none.
-    pub const fn seen_by_all(&self, t0: usize, t1: usize) -> std::ops::Range<usize> {
-        self.seen(t1 - 1).start..self.seen(t0).end
-    }
-
-    /// The queries `t` of which some may see a key of `u0..u1`.
-    pub fn queries_seeing(&self, u0: usize, u1: usize) -> std::ops::Range<usize> {
-        let start = partition_point(self.queries, |t| self.seen(t).end <= u0);
-        let end = partition_point(self.queries, |t| self.seen(t).start < u1);
-        start..end.max(start)
-    }
-
-    /// All keys of the class that are behind the prefix and before the key length.
-    pub const fn keys(&self) -> std::ops::Range<usize> {
-        self.begin..self.end
-    }
-
-    /// The keys `seen` as strided ranges of the sequence.
-    fn ranges(self, seen: std::ops::Range<usize>) -> impl Iterator<Item = KeyRange> {
-        let runs = self.key_runs;
-        let mut u = seen.start;
-        std::iter::from_fn(move || {
-            if u >= seen.end {
-                return None;
-            }
-            let start = runs.key(u);
-            let (count, stride) = match runs.run {
-                1 => (seen.end - u, runs.period),
-                run => (min(seen.end - u, run - u % run), 1),
-            };
-            u += count;
-            Some(KeyRange { start, count, stride })
-        })
-    }
-}
-
-/// Keys in runs: `first + (u / run) * period + u mod run`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct KeyRuns {
-    first: usize,
-    period: usize,
-    run: usize,
-}
-
-impl KeyRuns {
-    const fn key(self, u: usize) -> usize {
-        self.first + u / self.run * self.period + u % self.run
-    }
-
-    /// How many of the keys lie below `limit`.
-    const fn below(self, limit: usize) -> usize {
-        let span = limit.saturating_sub(self.first);
-        span / self.period * self.run + min(span % self.period, self.run)
-    }
-}
-
-/// How the interval of keys follows from a query's step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Rule {
-    /// `step - left ..= step + right`.
-    Window { left: i64, right: i64 },
-    /// From the start of the step's block to the step.
-    Block { length: i64 },
-    /// Every key of the class up to the step.
-    UpTo,
-    /// Every key of the class in the blocks before the step's.
-    BlocksBefore { length: i64 },
-}
-
 /// The same for the kernels, `UNLIMITED` there.
 const CUDA_UNLIMITED: i32 = 1 << 30;
 
@@ -450,30 +411,6 @@ const fn same_block(position: i64, j: usize, length: u32) -> bool {
 const fn in_summary(j: usize, length: u32, first: u32, count: u32) -> bool {
     let place = j % length as usize;
     place >= first as usize && place < first as usize + count as usize
-}
-
-const fn min(a: usize, b: usize) -> usize {
-    if a < b { a } else { b }
-}
-
-const fn clamp(x: i64, lo: usize, hi: usize) -> usize {
-    if x < lo as i64 {
-        lo
-    } else if x > hi as i64 {
-        hi
-    } else {
-        x as usize
-    }
-}
-
-/// The first of `0..n` for which `below` is false; `below` is true, then false.
-fn partition_point(n: usize, below: impl Fn(usize) -> bool) -> usize {
-    let (mut lo, mut hi) = (0, n);
-    while lo < hi {
-        let middle = lo + (hi - lo) / 2;
-        if below(middle) { lo = middle + 1 } else { hi = middle }
-    }
-    lo
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ fn patterns() -> Vec<Pattern> {
             }
         }
     }
+    for (left, right) in [(0, 0), (1, 0), (0, 2), (2, ALL), (ALL, 1), (ALL, ALL)] {
+        for tokens in [1, 2, 5, 20] {
+            let rates = [(1, 1), (2, 4), (2, 3), (3, 1), (1, 20)].map(|(f, q)| Rate::new(f, q));
+            all.extend(rates.map(|rate| Pattern::in_time(left, right, tokens, rate)));
+        }
+    }
     all.iter().flat_map(|p| [0, 1, 2, 5, 30].map(|prefix| p.with_prefix(prefix))).collect()
 }
 
@@ -106,6 +112,20 @@ fn known_windows() {
 }
 
 #[test]
+fn samples_see_the_frames_about_them() {
+    // Two frames of two tokens, five samples a frame; the frame shown and the one before.
+    let pattern = Pattern::in_time(1, 0, 2, Rate::new(2, 10));
+    assert_eq!(pattern.printed(6, 4), "##..\n##..\n##..\n##..\n##..\n####\n");
+    assert_eq!(Pattern::in_time(0, 0, 2, Rate::new(1, 2)).printed(5, 4), "##..\n##..\n..##\n..##\n....\n");
+    assert_eq!(Pattern::in_time(0, 1, 1, Rate::new(3, 2)).printed(3, 5), "##...\n.##..\n...##\n");
+    assert_eq!(Rate::new(24_000, 1001 * 44_100), Rate { frames: 80, queries: 147_147 });
+    // An hour at 16,000 samples a second.
+    let long = Pattern::in_time(1, 0, 196, Rate::new(3, 16_000));
+    let seen = long.ranges(3600 * 16_000, 3 * 3600 * 196, usize::MAX, 3600 * 16_000 - 1).next().unwrap();
+    assert_eq!(seen, KeyRange { start: (3 * 3600 - 2) * 196, count: 392, stride: 1 });
+}
+
+#[test]
 fn pairs_of_a_long_band_are_counted_without_its_square() {
     let (n, w) = (1 << 20, 4096u64);
     assert_eq!(Pattern::banded(w as u32, 0).visible_pairs(n, n, n), n as u64 * (w + 1) - w * (w + 1) / 2);
@@ -132,6 +152,10 @@ fn impossible_patterns_are_refused() {
         Pattern::fixed_local(0),
         Pattern::fixed(4, 3, 2),
         Pattern::fixed_summary(4, 0, 0),
+        Pattern::in_time(0, 0, 0, Rate::new(1, 1)),
+        Pattern::in_time(0, 0, 1, Rate::new(0, 1)),
+        Pattern::in_time(0, 0, 1, Rate::new(1, 0)),
+        Pattern::in_time(0, 0, 1, Rate::new(65_537, 65_536)),
     ] {
         assert!(bad.check().is_err(), "{bad:?}");
     }

@@ -199,7 +199,10 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         ops: &[
             ("attention", "softmax(q k^T / sqrt(d)) v over the pairs that a pattern shows, with dropout"),
-            ("attention decode", "one new query a sequence against a ring of keys and values"),
+            (
+                "attention decode",
+                "one new query a sequence against a ring of keys and values, or against keys that stay",
+            ),
             ("attention weights", "the softmax alone, for pictures of what the model looks at"),
         ],
         cases: super::attention::cases::cases,
@@ -256,6 +259,21 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         ops: &[("positions", "a row of positions added to each token, with dropout")],
         cases: super::positions::cases,
+    },
+    Entry {
+        ops: &[("store", "the newest key and value of each sequence to their place in a ring")],
+        cases: super::ring::cases,
+    },
+    Entry {
+        ops: &[(
+            "spectrogram loss",
+            "difference of two spectrograms and its gradient, no spectrogram stored",
+        )],
+        cases: super::spectrogram::cases::cases,
+    },
+    Entry {
+        ops: &[("expected waveform", "the decoded sample's expectation under the softmax of its 256 logits")],
+        cases: super::waveform::cases::cases,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Cases of the loss: the gradient that the op itself writes is checked against differences of the loss.
 
-use super::cross_entropy;
+use super::cross_entropy_without;
 use crate::data::vocabulary::PAD;
 use crate::ops::cases::reference::row;
 use crate::ops::cases::{Case, Gradient, Input, random};
@@ -13,40 +13,43 @@ pub fn cases() -> Vec<Case> {
     for (rows, words) in [(1, 2), (3, 7), (65, 33), (20, 1001), (9, 64), (5, 1031), (4, 4104)] {
         for smoothing in [0.0, 0.1] {
             cases.push(
-                case(rows, words, smoothing, 2.0).against(move |x| reference(x, words, f64::from(smoothing))),
+                case(rows, words, smoothing, 2.0, PAD)
+                    .against(move |x| reference(x, words, f64::from(smoothing), PAD)),
             );
         }
     }
     // Logits that overflow an exponential which does not subtract the largest first.
-    cases.push(case(5, 33, 0.1, 400.0).against(|x| reference(x, 33, f64::from(0.1f32))));
-    cases.push(case(320, 10_000, 0.1, 1.0));
+    cases.push(case(5, 33, 0.1, 400.0, PAD).against(|x| reference(x, 33, f64::from(0.1f32), PAD)));
+    // Where 0 is a class like any other: the loudest code of a sample.
+    cases.push(case(9, 256, 0.0, 2.0, u32::MAX).against(|x| reference(x, 256, 0.0, u32::MAX)));
+    cases.push(case(320, 10_000, 0.1, 1.0, PAD));
     cases
 }
 
-fn case(rows: usize, words: usize, smoothing: f32, deviation: f32) -> Case {
+fn case(rows: usize, words: usize, smoothing: f32, deviation: f32, ignored: u32) -> Case {
     let mut targets = random::tokens(4, rows, words as u32);
     if rows > 2 {
-        targets[1] = PAD; // ignored
+        targets[1] = ignored;
         targets[2] = words as u32 - 1;
     }
-    targets[0] = targets[0].max(1);
+    targets[0] = if ignored == PAD { targets[0].max(1) } else { 0 };
     let inputs = vec![
         Input::activation(&[rows, words], deviation),
         Input::tokens(&[rows], targets),
         Input::fixed(&[1], vec![SCALE]),
     ];
-    let name = format!("{rows} x {words}, smoothing {smoothing}, logits of {deviation}");
+    let name = format!("{rows} x {words} without {ignored}, smoothing {smoothing}, logits of {deviation}");
     Case::new("cross-entropy", name, inputs, move |g, x| {
-        let loss = cross_entropy(g, x[0], x[1], x[2], smoothing, true)?;
+        let loss = cross_entropy_without(g, x[0], x[1], x[2], smoothing, true, ignored)?;
         Ok(vec![loss.sums, loss.nats])
     })
     .gradient(Gradient::Loss)
 }
 
-fn reference(x: &[Vec<f64>], words: usize, smoothing: f64) -> Vec<Vec<f64>> {
+fn reference(x: &[Vec<f64>], words: usize, smoothing: f64, ignored: u32) -> Vec<Vec<f64>> {
     let (mut smoothed, mut nats) = (0.0, Vec::new());
     for (i, target) in x[1].iter().enumerate() {
-        if *target == f64::from(PAD) {
+        if *target == f64::from(ignored) {
             nats.push(0.0);
             continue;
         }

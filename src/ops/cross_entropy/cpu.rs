@@ -3,7 +3,6 @@
 //! A row is one core's alone and the rows are summed in order, in f64, so the loss repeats bit for bit.
 
 use super::CrossEntropy;
-use crate::data::vocabulary::PAD;
 use crate::device::cpu::{Args, math, parallel};
 
 /// Independent sums in one row, so that additions overlap in a fixed order.
@@ -33,7 +32,7 @@ pub(super) fn run(op: &CrossEntropy, args: &Args) {
 /// One row's smoothed loss and negative log-likelihood; overwrites the logits with their gradient when training.
 #[inline(always)]
 fn row(op: &CrossEntropy, logits: &mut [f32], target: u32, scale: f32) -> (f32, f32) {
-    if target == PAD {
+    if target == op.ignored {
         if op.train {
             logits.fill(0.0);
         }

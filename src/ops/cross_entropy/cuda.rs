@@ -2,7 +2,6 @@
 
 use super::CrossEntropy;
 use crate::Result;
-use crate::data::vocabulary::PAD;
 use crate::device::gpu::Launcher;
 use crate::graph::DType;
 
@@ -21,7 +20,7 @@ struct Settings {
 }
 
 pub(super) fn run(op: &CrossEntropy, launch: &mut Launcher) -> Result<()> {
-    let CrossEntropy { rows, words, smoothing, train } = *op;
+    let CrossEntropy { rows, words, smoothing, train, ignored } = *op;
     let (logits, sums, nats) = (launch.output(0), launch.output(1), launch.output(2));
     let (targets, scale) = (launch.input(0), launch.input(1));
     let smoothed = launch.workspace(0, rows, DType::F32);
@@ -36,7 +35,7 @@ pub(super) fn run(op: &CrossEntropy, launch: &mut Launcher) -> Result<()> {
         .read(scale.clone())
         .size(rows)
         .size(words)
-        .plain(&Settings { smoothing, train: train.into(), ignored: PAD })
+        .plain(&Settings { smoothing, train: train.into(), ignored })
         .grid(blocks)?;
     launch.kernel("cross_entropy_sums").out(sums).read(smoothed).read(nats).read(scale).size(rows).grid(1)
 }

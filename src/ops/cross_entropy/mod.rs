@@ -2,7 +2,7 @@
 //!
 //! With targets t, label smoothing s over V words and p = softmax(logits):
 //! `loss = -(1 - s) log p[t] - s / V * sum of log p`, `d logits = (p - (1 - s) onehot(t) - s / V) * scale`.
-//! Rows whose target is [`crate::data::vocabulary::PAD`] are ignored. Shapes: logits (rows, words), targets (rows) u32,
+//! Rows whose target is `ignored` ([`PAD`] for words) are left out. Shapes: logits (rows, words), targets (rows) u32,
 //! scale (1), sums (2): the smoothed loss times scale, and the plain negative log-likelihood in nats (not scaled);
 //! nats (rows): the latter by row.
 //!
@@ -13,6 +13,7 @@ mod cpu;
 mod cuda;
 
 use super::{Cost, Op};
+use crate::data::vocabulary::PAD;
 use crate::device::cpu::Args;
 use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
@@ -27,7 +28,8 @@ pub struct Loss {
     pub nats: Id,
 }
 
-/// Traces the loss. With `train` the logits' memory becomes their gradient.
+/// Traces the loss over words: rows whose target is [`PAD`] are left out. With `train` the logits' memory becomes their
+/// gradient.
 ///
 /// # Errors
 /// If there is not one target a row.
@@ -39,6 +41,22 @@ pub fn cross_entropy(
     smoothing: f32,
     train: bool,
 ) -> Result<Loss> {
+    cross_entropy_without(graph, logits, targets, scale, smoothing, train, PAD)
+}
+
+/// As [`cross_entropy`], but leaves out the rows whose target is `ignored`.
+///
+/// # Errors
+/// If there is not one target a row.
+pub fn cross_entropy_without(
+    graph: &mut Graph,
+    logits: Id,
+    targets: Id,
+    scale: Id,
+    smoothing: f32,
+    train: bool,
+    ignored: u32,
+) -> Result<Loss> {
     let (rows, words) = graph.matrix(logits);
     if graph.tensor(targets).len() != rows {
         return Err(Error::failed(format!(
@@ -49,7 +67,11 @@ pub fn cross_entropy(
     let gradient = graph.in_place(logits);
     let sums = graph.activation_f32("loss", &[2]);
     let nats = graph.activation_f32("nats", &[rows]);
-    graph.push(CrossEntropy { rows, words, smoothing, train }, &[targets, scale], &[gradient, sums, nats]);
+    graph.push(
+        CrossEntropy { rows, words, smoothing, train, ignored },
+        &[targets, scale],
+        &[gradient, sums, nats],
+    );
     if train {
         graph.set_gradient(logits, gradient);
     }
@@ -65,6 +87,8 @@ struct CrossEntropy {
     words: usize,
     smoothing: f32,
     train: bool,
+    /// A target that is none.
+    ignored: u32,
 }
 
 impl Op for CrossEntropy {

@@ -8,7 +8,7 @@ use crate::device::cpu::{Args, parallel};
 use crate::ops::dropout::Mask;
 
 pub(super) fn forward(op: &Embedding, args: &Args) {
-    let Embedding { width, length, words, scale, .. } = *op;
+    let Embedding { width, length, period, words, scale, .. } = *op;
     let tokens: &[u32] = args.input(0);
     let (table, positions): (&[f32], &[f32]) = (args.input(1), args.input(2));
     let first_position = if op.at { args.input::<u32>(3)[0] as usize } else { 0 };
@@ -23,7 +23,7 @@ pub(super) fn forward(op: &Embedding, args: &Args) {
                 let token = tokens[row] as usize;
                 assert!(token < words, "token {token} of {words}");
                 let word = &table[token * width..(token + 1) * width];
-                let position = &positions[(first_position + row % length) * width..][..width];
+                let position = &positions[(first_position + row % length) % period * width..][..width];
                 for ((y, word), position) in y.iter_mut().zip(word).zip(position) {
                     *y = word * scale + position;
                 }
@@ -36,7 +36,7 @@ pub(super) fn forward(op: &Embedding, args: &Args) {
 }
 
 pub(super) fn backward(op: &EmbeddingBackward, args: &Args) {
-    let Embedding { rows, width, length, scale, .. } = op.forward;
+    let Embedding { rows, width, length, period, scale, .. } = op.forward;
     let (dy, tokens): (&[f32], &[u32]) = (args.input(0), args.input(1));
     let dy: &[f32] = match Mask::new(op.forward.dropout, &args.state) {
         None => dy,
@@ -58,7 +58,7 @@ pub(super) fn backward(op: &EmbeddingBackward, args: &Args) {
         add_rows(args.output(0), dy, width, scale, |row| tokens[row] as usize);
     }
     if op.positions {
-        add_rows(args.output(usize::from(op.table)), dy, width, 1.0, |row| row % length);
+        add_rows(args.output(usize::from(op.table)), dy, width, 1.0, |row| row % length % period);
     }
 }
 

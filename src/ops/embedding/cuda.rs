@@ -30,6 +30,7 @@ pub(super) fn forward(op: &Embedding, launch: &mut Launcher) -> Result<()> {
         .read_or_null(state)
         .size(op.rows)
         .size(op.length)
+        .size(op.period)
         .size(op.words)
         .size(op.width)
         .float(op.scale)
@@ -50,13 +51,13 @@ pub(super) fn workspace(op: &EmbeddingBackward) -> usize {
 }
 
 pub(super) fn backward(op: &EmbeddingBackward, launch: &mut Launcher) -> Result<()> {
-    let Embedding { length, dropout, .. } = op.forward;
+    let Embedding { length, period, dropout, .. } = op.forward;
     if op.table {
         let gradient = launch.output(0);
         table(&op.forward, gradient, launch)?;
     }
     let gradient = op.positions.then(|| launch.output(usize::from(op.table)));
-    positions::cuda::gradients(launch, gradient, None, length, dropout)
+    positions::cuda::gradients(launch, gradient, None, (length, period), dropout)
 }
 
 fn table(op: &Embedding, gradient: Span, launch: &mut Launcher) -> Result<()> {

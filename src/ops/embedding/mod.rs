@@ -1,7 +1,8 @@
 //! Word embedding: row `token` of a table, times `scale`, plus the position's row, then dropout.
 //!
-//! `y[b, t] = dropout(table[token[b, t]] * scale + positions[t])`; tokens (batch * length) u32, table (words, width),
-//! positions (at least length, width), y (batch * length, width). The scale is sqrt(width) in *Attention Is All You
+//! `y[b, t] = dropout(table[token[b, t]] * scale + positions[t mod period])`; tokens (batch * length) u32, table (words,
+//! width), positions (period, width), y (batch * length, width): sequences may be longer than the table of positions,
+//! which then begins anew. The scale is sqrt(width) in *Attention Is All You
 //! Need*, where the same matrix serves as the output layer.
 
 pub mod cases;
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 /// Traces the embedding of `length` tokens for each of a batch of sequences.
 ///
 /// # Errors
-/// If the table and the positions are not equally wide, or there are fewer positions than tokens.
+/// If the table and the positions are not equally wide, or there is no position.
 pub fn embedding(
     graph: &mut Graph,
     tokens: Id,
@@ -28,23 +29,24 @@ pub fn embedding(
     dropout: Option<Dropout>,
 ) -> Result<Id> {
     let rows = graph.tensor(tokens).len();
-    let ((words, width), (positions_rows, positions_width)) = (graph.matrix(table), graph.matrix(positions));
-    if width != positions_width || positions_rows < length || !rows.is_multiple_of(length.max(1)) {
+    let ((words, width), (period, positions_width)) = (graph.matrix(table), graph.matrix(positions));
+    if width != positions_width || period == 0 || !rows.is_multiple_of(length.max(1)) {
         return Err(Error::failed(format!(
             "embedding: {rows} tokens in sequences of {length}, a table of ({words}, {width}), positions of \
-             ({positions_rows}, {positions_width})"
+             ({period}, {positions_width})"
         )));
     }
     let y = graph.activation("embedding", &[rows, width]);
-    let op = Embedding { rows, length, words, width, scale, dropout, at: false };
+    let op = Embedding { rows, length, period, words, width, scale, dropout, at: false };
     graph.push(op, &[tokens, table, positions], &[y]);
     Ok(y)
 }
 
-/// Traces the embedding of one token a row, all at the position that `position` (1) u32 holds: a step of decoding.
+/// Traces the embedding of one token a row, all at the position that `position` (1) u32 holds, modulo the number of
+/// positions: a step of decoding.
 ///
 /// # Errors
-/// If the table and the positions are not equally wide.
+/// If the table and the positions are not equally wide, or there is no position.
 pub fn embedding_at(
     graph: &mut Graph,
     tokens: Id,
@@ -54,14 +56,14 @@ pub fn embedding_at(
     scale: f32,
 ) -> Result<Id> {
     let rows = graph.tensor(tokens).len();
-    let ((words, width), (_, positions_width)) = (graph.matrix(table), graph.matrix(positions));
-    if width != positions_width {
+    let ((words, width), (period, positions_width)) = (graph.matrix(table), graph.matrix(positions));
+    if width != positions_width || period == 0 {
         return Err(Error::failed(format!(
-            "embedding: a table {width} wide, positions {positions_width} wide"
+            "embedding: a table {width} wide, positions of ({period}, {positions_width})"
         )));
     }
     let y = graph.activation("embedding", &[rows, width]);
-    let op = Embedding { rows, length: 1, words, width, scale, dropout: None, at: true };
+    let op = Embedding { rows, length: 1, period, words, width, scale, dropout: None, at: true };
     graph.push(op, &[tokens, table, positions, position], &[y]);
     Ok(y)
 }
@@ -70,6 +72,8 @@ pub fn embedding_at(
 struct Embedding {
     rows: usize,
     length: usize,
+    /// Rows of the positions.
+    period: usize,
     words: usize,
     width: usize,
     scale: f32,

@@ -1,4 +1,5 @@
-//! Pictures to patches: u8 pixels (batch, height, width, 3) -> f32 (batch * grid, patch * patch * 3) in [-1, 1].
+//! Pictures to patches: u8 pixels (batch, height, width, 3) -> f32 (batch * grid, patch height * patch width * 3) in
+//! [-1, 1].
 //!
 //! The one place where pixels are normalised: `value = pixel / 127.5 - 1`, in training and everywhere else. (The
 //! project's ancestor trained on 0..255 and described another range.) Patches are numbered row by row; inside a patch
@@ -21,6 +22,14 @@ pub const CHANNELS: usize = 3;
 /// # Errors
 /// If the picture's sides are not multiples of the patch's, or the pixels are not (batch, height, width, 3) u8.
 pub fn patches(graph: &mut Graph, pixels: Id, patch: usize) -> Result<Id> {
+    patches_of(graph, pixels, (patch, patch))
+}
+
+/// Traces the cutting of `pixels` into patches of (height, width) pixels; the whole picture may be one.
+///
+/// # Errors
+/// As [`patches`].
+pub fn patches_of(graph: &mut Graph, pixels: Id, patch: (usize, usize)) -> Result<Id> {
     let tensor = graph.tensor(pixels);
     let &[batch, height, width, CHANNELS] = tensor.shape.as_slice() else {
         return Err(Error::failed(format!(
@@ -28,14 +37,20 @@ pub fn patches(graph: &mut Graph, pixels: Id, patch: usize) -> Result<Id> {
             tensor.shape
         )));
     };
-    if tensor.dtype != DType::U8 || patch == 0 || height % patch != 0 || width % patch != 0 {
+    if tensor.dtype != DType::U8
+        || patch.0 == 0
+        || patch.1 == 0
+        || height % patch.0 != 0
+        || width % patch.1 != 0
+    {
         return Err(Error::failed(format!(
-            "patches: pictures of {height} x {width} pixels cannot be cut into patches of {patch} x {patch}; choose a \
-             patch that divides both"
+            "patches: pictures of {height} x {width} pixels cannot be cut into patches of {} x {}; choose \
+             a patch that divides both",
+            patch.0, patch.1
         )));
     }
     let op = Patches { batch, height, width, patch };
-    let out = graph.activation("patches", &[batch * op.grid(), patch * patch * CHANNELS]);
+    let out = graph.activation("patches", &[batch * op.grid(), patch.0 * patch.1 * CHANNELS]);
     graph.push(op, &[pixels], &[out]);
     Ok(out)
 }
@@ -45,12 +60,13 @@ struct Patches {
     batch: usize,
     height: usize,
     width: usize,
-    patch: usize,
+    /// Height and width of a patch.
+    patch: (usize, usize),
 }
 
 impl Patches {
     fn grid(&self) -> usize {
-        (self.height / self.patch) * (self.width / self.patch)
+        (self.height / self.patch.0) * (self.width / self.patch.1)
     }
 }
 
@@ -66,9 +82,9 @@ impl Op for Patches {
 
     fn cpu(&self, args: &Args) {
         let pixels: &[u8] = args.input(0);
-        let (columns, grid) = (self.width / self.patch, self.grid());
-        let (line, length) = (self.width * CHANNELS, self.patch * CHANNELS);
-        let per_patch = self.patch * length;
+        let (columns, grid) = (self.width / self.patch.1, self.grid());
+        let (line, length) = (self.width * CHANNELS, self.patch.1 * CHANNELS);
+        let per_patch = self.patch.0 * length;
         parallel::rows(
             args.output(0),
             per_patch,
@@ -76,7 +92,7 @@ impl Op for Patches {
             |first, out| {
                 for (i, out) in out.chunks_exact_mut(per_patch).enumerate() {
                     let (picture, place) = ((first + i) / grid, (first + i) % grid);
-                    let top = picture * self.height + place / columns * self.patch;
+                    let top = picture * self.height + place / columns * self.patch.0;
                     let left = place % columns * length;
                     for (row, out) in out.chunks_exact_mut(length).enumerate() {
                         let start = (top + row) * line + left;
@@ -96,18 +112,27 @@ impl Op for Patches {
 
 /// Cases of the patches.
 pub fn cases() -> Vec<Case> {
-    let case = |batch: usize, height: usize, width: usize, patch: usize| {
+    let case = |batch: usize, (height, width): (usize, usize), patch: (usize, usize)| {
         let inputs = vec![Input::bytes(&[batch, height, width, CHANNELS])];
-        let name = format!("{batch} of {height} x {width} by {patch}");
-        Case::new("patches", name, inputs, move |g, x| Ok(vec![patches(g, x[0], patch)?]))
+        let name = format!("{batch} of {height} x {width} by {} x {}", patch.0, patch.1);
+        Case::new("patches", name, inputs, move |g, x| Ok(vec![patches_of(g, x[0], patch)?]))
             .gradient(Gradient::None)
     };
-    let checked = [(1, 1, 1, 1), (2, 6, 9, 3), (3, 16, 8, 8)].map(|(batch, height, width, patch)| {
-        case(batch, height, width, patch).against(move |x| {
+    let checked = [
+        (1, (1, 1), (1, 1)),
+        (2, (6, 9), (3, 3)),
+        (3, (16, 8), (8, 8)),
+        (2, (6, 16), (2, 8)),
+        (3, (5, 7), (5, 7)),
+        (2, (8, 4), (4, 1)),
+    ]
+    .map(|(batch, (height, width), patch)| {
+        case(batch, (height, width), patch).against(move |x| {
             let mut out = Vec::new();
-            for (b, top) in (0..batch).flat_map(|b| (0..height / patch).map(move |row| (b, row * patch))) {
-                for left in (0..width).step_by(patch) {
-                    for (y, i) in (0..patch).flat_map(|y| (0..patch * CHANNELS).map(move |i| (y, i))) {
+            for (b, top) in (0..batch).flat_map(|b| (0..height / patch.0).map(move |row| (b, row * patch.0)))
+            {
+                for left in (0..width).step_by(patch.1) {
+                    for (y, i) in (0..patch.0).flat_map(|y| (0..patch.1 * CHANNELS).map(move |i| (y, i))) {
                         let at = ((b * height + top + y) * width + left) * CHANNELS + i;
                         out.push(x[0][at] / 127.5 - 1.0);
                     }
@@ -116,5 +141,5 @@ pub fn cases() -> Vec<Case> {
             vec![out]
         })
     });
-    checked.into_iter().chain([case(16, 224, 224, 16)]).collect()
+    checked.into_iter().chain([case(16, (224, 224), (16, 16))]).collect()
 }

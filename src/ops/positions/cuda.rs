@@ -31,16 +31,17 @@ pub(super) fn forward(op: &AddPositions, launch: &mut Launcher) -> Result<()> {
 pub(super) fn backward(op: &PositionsBackward, launch: &mut Launcher) -> Result<()> {
     let dx = op.dx.then(|| launch.output(0));
     let gradient = op.positions.then(|| launch.output(usize::from(op.dx)));
-    gradients(launch, gradient, dx, op.forward.length, op.forward.dropout)
+    let length = op.forward.length;
+    gradients(launch, gradient, dx, (length, length), op.forward.dropout)
 }
 
 /// Adds to the positions' gradient what input 0, the gradient of (batch * length) rows, is behind the dropout, and
-/// writes that to `dx`. Shared with the embedding, which adds positions too.
+/// writes that to `dx`. Shared with the embedding, whose positions may come again after `period` tokens.
 pub(crate) fn gradients(
     launch: &mut Launcher,
     positions: Option<Span>,
     dx: Option<Span>,
-    length: usize,
+    (length, period): (usize, usize),
     dropout: Option<Dropout>,
 ) -> Result<()> {
     if positions.is_none() && dx.is_none() {
@@ -58,9 +59,10 @@ pub(crate) fn gradients(
         .read_or_null(state)
         .size(batch)
         .size(length)
+        .size(period)
         .size(width)
         .word(drawn.site)
         .word(drawn.threshold)
         .float(drawn.scale)
-        .grid3(length, width.div_ceil(BACKWARD_COLUMNS), 1)
+        .grid3(length.min(period), width.div_ceil(BACKWARD_COLUMNS), 1)
 }

@@ -14,6 +14,7 @@ use crate::decode::{self, Method};
 use crate::device::StepState;
 use crate::eval::{Pair, agreement, score_tokens, tokenize_pairs};
 use crate::models::captioner::{Purpose, Session};
+use crate::train::task;
 
 /// Pictures in one pass of an evaluation.
 const BATCH: usize = 32;
@@ -48,9 +49,27 @@ pub struct Report {
     pub attention_variation: f64,
 }
 
-impl Report {
-    /// A plain sentence where the decoder makes nothing of the picture.
-    pub fn warning(&self) -> Option<String> {
+impl task::Report for Report {
+    fn line(&self) -> String {
+        format!(
+            "{:.3} nats a token (another's picture {:.3}, none {:.3}), {:.1} % exact, CIDEr-D {:.3} (dealt {:.3}), \
+             {:.0} % distinct",
+            self.nats_true,
+            self.nats_other,
+            self.nats_none,
+            100.0 * self.exact,
+            self.cider_d,
+            self.cider_d_dealt,
+            100.0 * self.distinct_share
+        )
+    }
+
+    fn judged(&self) -> f64 {
+        self.nats_true
+    }
+
+    /// Where the decoder makes nothing of the picture.
+    fn warning(&self) -> Option<String> {
         let gain = self.nats_other - self.nats_true;
         // Written so that a NaN warns too.
         if gain > LEAST_USE {
@@ -65,6 +84,22 @@ impl Report {
             100.0 * self.distinct_share
         ))
     }
+
+    fn curves(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("nats_true", self.nats_true),
+            ("nats_other", self.nats_other),
+            ("nats_none", self.nats_none),
+            ("exact", self.exact),
+            ("within_one_word", self.within_one_word),
+            ("BLEU-4", self.bleu4),
+            ("ROUGE-L", self.rouge_l),
+            ("CIDEr-D", self.cider_d),
+            ("CIDEr-D-dealt", self.cider_d_dealt),
+            ("distinct_share", self.distinct_share),
+            ("attention_variation", self.attention_variation),
+        ]
+    }
 }
 
 /// A picture's caption beside what people said.
@@ -74,11 +109,7 @@ pub struct Described {
     pub caption: String,
 }
 
-/// Up to `pictures` of `len` samples (0: all), spread evenly.
-pub fn spread(len: usize, pictures: usize) -> Vec<usize> {
-    let count = if pictures == 0 { len } else { pictures.min(len) };
-    (0..count).map(|i| i * len / count).collect()
-}
+pub use crate::train::task::spread;
 
 /// Evaluates `session` on these samples of the split.
 ///

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, Files};
 use crate::data::picture::Preprocessing;
 use crate::data::{Dataset, Vocabulary};
 use crate::error::At;
 use crate::models::captioner::Ends;
+use crate::train::files::{self, Files};
 use crate::{Error, Result};
 
 const FILE: &str = "data.json";

@@ -1,0 +1,127 @@
+//! What every model needs of a device: its memory, the optimizer's update, and plans that are made once.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::config::Optimizer;
+use crate::device::{Device, Memory, Sizes, StepState};
+use crate::graph::plan::{Program, Region};
+use crate::graph::{Graph, Id};
+use crate::nn::Parameters;
+use crate::ops::optimizer::{self, AdamW};
+
+/// A planned program with the tensors that its caller fills and reads.
+#[derive(Debug)]
+pub struct Planned<T> {
+    pub program: Program,
+    pub ends: T,
+}
+
+/// A model's place on a device.
+#[derive(Debug)]
+pub struct Engine {
+    pub memory: Memory,
+    device: Device,
+    trained: usize,
+    update: Option<Arc<Planned<Id>>>,
+}
+
+impl Engine {
+    /// Places parameters on a device; with an optimizer also gradients, moments and, if asked for, the average.
+    ///
+    /// # Errors
+    /// If the device cannot be used or has too little memory.
+    pub fn new(parameters: &Parameters, device: Device, optimizer: Option<&Optimizer>) -> Result<Engine> {
+        let sizes = Sizes {
+            trained: parameters.trained(),
+            constant: parameters.constant(),
+            training: optimizer.is_some(),
+            average: optimizer.is_some_and(|o| o.average > 0.0),
+        };
+        let update = optimizer.map(|settings| {
+            let mut graph = Graph::storing(device.storage());
+            let segments = parameters.segments(settings);
+            let adamw = AdamW {
+                beta1: settings.beta1,
+                beta2: settings.beta2,
+                epsilon: settings.epsilon,
+                clip: settings.clip,
+                average: settings.average,
+            };
+            let norm = optimizer::update(&mut graph, parameters.trained(), adamw, &segments);
+            Arc::new(Planned { program: Program::new(graph, Region::Work), ends: norm })
+        });
+        let memory = Memory::new(device, sizes)?;
+        let mut engine = Engine { memory, device, trained: parameters.trained(), update };
+        // Constants are there from the start; weights are drawn or loaded.
+        engine.draw(parameters, 0);
+        Ok(engine)
+    }
+
+    fn draw(&mut self, parameters: &Parameters, seed: u64) -> Vec<f32> {
+        let mut weights = vec![0.0; parameters.trained() + parameters.constant()];
+        parameters.initialise(seed, &mut weights);
+        self.memory.set_flat(Region::Weights, 0, &weights);
+        weights
+    }
+
+    /// Draws the initial weights from `seed`.
+    pub fn initialise(&mut self, parameters: &Parameters, seed: u64) {
+        let weights = self.draw(parameters, seed);
+        if self.memory.bytes(Region::Average) > 0 {
+            self.memory.set_flat(Region::Average, 0, &weights[..self.trained]);
+        }
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// An empty graph in the device's storage type.
+    pub fn graph(&self) -> Graph {
+        Graph::storing(self.device.storage())
+    }
+
+    /// Plans a traced graph and makes room for it.
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    pub fn planned<T>(&mut self, graph: Graph, ends: T, region: Region) -> Result<Arc<Planned<T>>> {
+        let program = Program::new(graph, region);
+        self.memory.reserve(&program)?;
+        Ok(Arc::new(Planned { program, ends }))
+    }
+
+    /// Exchanges the weights with their average, for evaluation and back; nothing where there is no average.
+    pub fn swap_average(&mut self) {
+        self.memory.swap(Region::Weights, Region::Average);
+    }
+
+    /// Forgets the gradient: for a step that is skipped.
+    pub fn clear_gradient(&mut self) {
+        self.memory.clear(Region::Gradients);
+    }
+
+    /// # Errors
+    /// If the device fails.
+    pub fn run(&mut self, program: &Program, state: &StepState) -> Result<()> {
+        self.device.run(program, &mut self.memory, state)
+    }
+
+    /// Clips the gradient, updates the weights and clears the gradient. Returns the gradient's norm; where that is
+    /// not finite the weights are as before.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If it was made without an optimizer.
+    pub fn update(&mut self, state: &StepState) -> Result<f32> {
+        let update = self.update.clone().expect("an engine that trains");
+        self.memory.reserve(&update.program)?;
+        self.device.run(&update.program, &mut self.memory, state)?;
+        let norm = self.memory.read(&update.program, update.ends)[0];
+        self.memory.check()?;
+        Ok(norm)
+    }
+}

@@ -1,0 +1,222 @@
+//! Foley: a Transformer that sees the frames of a silent clip and makes its sound, sample by sample.
+//!
+//! Tokens are rows: (batch * frames * patches, width) in the encoder, (batch * samples, width) in the decoder, whose
+//! self-attention is sparse (Child 2019, Beltagy 2020) and whose view of the frames is a band in time. A set without
+//! pictures has no encoder.
+
+mod decoder;
+mod encoder;
+pub mod positions;
+mod session;
+#[cfg(test)]
+mod step_tests;
+mod streaming;
+#[cfg(test)]
+mod tests;
+
+use crate::config;
+use crate::graph::{DType, Graph, Id};
+use crate::nn::{Parameters, Sites};
+use crate::ops::cross_entropy::{self, Loss};
+use crate::ops::linear::linear;
+use crate::ops::patches::CHANNELS;
+use crate::{Error, Result};
+
+pub use session::Session;
+
+use decoder::{Decoder, Seen};
+use encoder::Encoder;
+pub use streaming::Next;
+
+/// The decoder's input before the first sample: silence in mu-law.
+pub const START: u32 = 128;
+/// Stands in the decoder's input for a sample that it is not to see, where embeddings are not tied: one behind the codes.
+pub fn mask(classes: usize) -> u32 {
+    classes as u32
+}
+
+/// A target that is none: the loss leaves it out.
+pub const IGNORED: u32 = u32::MAX;
+
+/// What the data says about the model's ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Pixels of a frame; 0 without pictures.
+    pub height: usize,
+    pub width: usize,
+    /// Of a clip; 0 without pictures.
+    pub frames: usize,
+    /// Frames a second, as a fraction.
+    pub frame_rate: (u32, u32),
+    /// Of a clip.
+    pub samples: usize,
+    /// Samples a second.
+    pub sample_rate: u32,
+    /// Codes that a sample can be.
+    pub classes: usize,
+}
+
+impl Ends {
+    /// The frame rate, where there are pictures.
+    fn pictures(&self) -> Option<(u32, u32)> {
+        (self.frames > 0).then_some(self.frame_rate)
+    }
+}
+
+/// The model: its parameters, and how to trace it.
+#[derive(Debug)]
+pub struct Foley {
+    pub config: config::Foley,
+    pub ends: Ends,
+    pub parameters: Parameters,
+    encoder: Option<Encoder>,
+    decoder: Decoder,
+}
+
+/// The tensors of a training or evaluation step that the caller fills and reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// (batch * frames, height, width, 3) u8; none in a set without pictures.
+    pub frames: Option<Id>,
+    /// (batch, samples) u32: [`START`], then the samples but for the last.
+    pub codes: Id,
+    /// (batch * samples) u32: the samples, or [`IGNORED`].
+    pub targets: Id,
+    /// (1): one over the number of targets in the whole step.
+    pub scale: Id,
+    pub loss: Loss,
+}
+
+/// What a step is traced for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Purpose {
+    /// Dropout and a backward pass.
+    pub train: bool,
+    pub label_smoothing: f32,
+}
+
+impl Foley {
+    /// Registers the parameters.
+    ///
+    /// # Errors
+    /// If the frames cannot be cut into the patches, a pattern is impossible, or the widths do not fit.
+    pub fn new(config: &config::Foley, ends: Ends) -> Result<Foley> {
+        let config = config.clone();
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(Error::usage(problems.join("; ")));
+        }
+        check(ends)?;
+        let mut parameters = Parameters::default();
+        let encoder = (ends.frames > 0).then(|| Encoder::new(&mut parameters, &config, ends)).transpose()?;
+        let tokens = encoder.as_ref().map_or(0, Encoder::tokens);
+        let decoder = Decoder::new(&mut parameters, &config, ends, tokens)?;
+        parameters.lay_out();
+        Ok(Foley { config, ends, parameters, encoder, decoder })
+    }
+
+    /// Tokens that the encoder makes of a clip's frames; 0 without pictures.
+    pub fn tokens(&self) -> usize {
+        self.encoder.as_ref().map_or(0, Encoder::tokens)
+    }
+
+    /// Columns of the decoder's view of the frames: keys and values of all layers that look at them.
+    pub fn memory_width(&self) -> usize {
+        self.decoder.memory_width(self.config.width)
+    }
+
+    /// Traces a whole step: the loss of `samples` samples, from the first of each clip on, and with `purpose.train` its
+    /// gradient.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn step(&self, g: &mut Graph, batch: usize, samples: usize, purpose: Purpose) -> Result<Step> {
+        let mut sites = Sites::new(purpose.train);
+        let codes = g.input("codes", &[batch, samples], DType::U32);
+        let targets = g.input("targets", &[batch * samples], DType::U32);
+        let scale = g.input("loss scale", &[1], DType::F32);
+        let (frames, memory) = self.seen(g, batch, &mut sites)?;
+        let seen = Seen { memory, batch, tokens: self.tokens() };
+        let hidden = g.scope("decoder", |g| {
+            self.decoder.trace(g, &self.parameters, &self.config, (codes, samples), seen, &mut sites)
+        })?;
+        let logits = self.logits(g, hidden)?;
+        let smoothing = purpose.label_smoothing;
+        let loss = cross_entropy::cross_entropy_without(
+            g,
+            logits,
+            targets,
+            scale,
+            smoothing,
+            purpose.train,
+            IGNORED,
+        )?;
+        if purpose.train {
+            g.differentiate()?;
+        }
+        Ok(Step { frames, codes, targets, scale, loss })
+    }
+
+    /// Traces the logits (batch * samples, classes) of whole sequences; returns frames, codes and logits.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn predict(&self, g: &mut Graph, batch: usize, samples: usize) -> Result<(Option<Id>, Id, Id)> {
+        let mut sites = Sites::default();
+        let codes = g.input("codes", &[batch, samples], DType::U32);
+        let (frames, memory) = self.seen(g, batch, &mut sites)?;
+        let seen = Seen { memory, batch, tokens: self.tokens() };
+        let hidden = g.scope("decoder", |g| {
+            self.decoder.trace(g, &self.parameters, &self.config, (codes, samples), seen, &mut sites)
+        })?;
+        let logits = self.logits(g, hidden)?;
+        g.keep(logits);
+        Ok((frames, codes, logits))
+    }
+
+    /// Traces the encoder alone: returns frames, and the decoder's view of them (batch * tokens, memory width); `None`
+    /// in a set without pictures.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn encode(&self, g: &mut Graph, batch: usize) -> Result<Option<(Id, Id)>> {
+        let (frames, memory) = self.seen(g, batch, &mut Sites::default())?;
+        let ends = frames.zip(memory);
+        if let Some((_, memory)) = ends {
+            g.keep(memory);
+        }
+        Ok(ends)
+    }
+
+    /// The frames as an input, and what the decoder sees of them.
+    fn seen(&self, g: &mut Graph, batch: usize, sites: &mut Sites) -> Result<(Option<Id>, Option<Id>)> {
+        let Some(encoder) = &self.encoder else { return Ok((None, None)) };
+        let Ends { height, width, frames, .. } = self.ends;
+        let frames = g.input("frames", &[batch * frames, height, width, CHANNELS], DType::U8);
+        let p = &self.parameters;
+        let features = g.scope("encoder", |g| encoder.trace(g, p, &self.config, frames, batch, sites))?;
+        let memory = g.scope("decoder", |g| self.decoder.memory(g, p, features))?;
+        Ok((Some(frames), memory))
+    }
+
+    fn logits(&self, g: &mut Graph, hidden: Id) -> Result<Id> {
+        let table = self.decoder.output_table(g, &self.parameters);
+        g.scope("logits", |g| linear(g, hidden, table, None, None))
+    }
+}
+
+fn check(ends: Ends) -> Result<()> {
+    let pictures = ends.frames > 0;
+    let broken = if ends.samples == 0 || ends.sample_rate == 0 {
+        "clips without a sample"
+    } else if ends.classes <= START as usize {
+        "fewer codes than the start token needs"
+    } else if pictures && (ends.height == 0 || ends.width == 0) {
+        "frames without a pixel"
+    } else if pictures && (ends.frame_rate.0 == 0 || ends.frame_rate.1 == 0) {
+        "frames without a rate"
+    } else {
+        return Ok(());
+    };
+    Err(Error::failed(format!("the data has {broken}: {ends:?}")))
+}

@@ -1,0 +1,100 @@
+//! A foley model on a device: its parameters, and the plans of its programs, each made once for its shape.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::{Foley, Purpose, Step};
+use crate::Result;
+use crate::config::Optimizer;
+use crate::device::Device;
+use crate::graph::Id;
+use crate::graph::plan::Region;
+use crate::models::engine::{Engine, Planned};
+
+/// A foley model with its memory. What is common to all models is the [`Engine`]'s, reached through it.
+#[derive(Debug)]
+pub struct Session {
+    pub model: Foley,
+    engine: Engine,
+    steps: HashMap<StepKey, Arc<Planned<Step>>>,
+    encoders: HashMap<usize, Option<Arc<Planned<(Id, Id)>>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct StepKey {
+    batch: usize,
+    samples: usize,
+    train: bool,
+    /// Bits of the label smoothing, so that the key can be hashed.
+    smoothing: u32,
+}
+
+impl Deref for Session {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+impl Session {
+    /// Places the model on a device; with an optimizer also what training needs.
+    ///
+    /// # Errors
+    /// If the device cannot be used or has too little memory.
+    pub fn new(model: Foley, device: Device, optimizer: Option<&Optimizer>) -> Result<Session> {
+        let engine = Engine::new(&model.parameters, device, optimizer)?;
+        Ok(Session { model, engine, steps: HashMap::new(), encoders: HashMap::new() })
+    }
+
+    /// Draws the initial weights from `seed`.
+    pub fn initialise(&mut self, seed: u64) {
+        self.engine.initialise(&self.model.parameters, seed);
+    }
+
+    /// The model and the engine at once.
+    pub fn parts(&mut self) -> (&Foley, &mut Engine) {
+        (&self.model, &mut self.engine)
+    }
+
+    /// The plan of a training or evaluation step.
+    ///
+    /// # Errors
+    /// If the shapes do not fit the model.
+    pub fn step(&mut self, batch: usize, samples: usize, purpose: Purpose) -> Result<Arc<Planned<Step>>> {
+        let Purpose { train, label_smoothing } = purpose;
+        let key = StepKey { batch, samples, train, smoothing: label_smoothing.to_bits() };
+        if let Some(step) = self.steps.get(&key) {
+            return Ok(step.clone());
+        }
+        let mut graph = self.engine.graph();
+        let ends = self.model.step(&mut graph, batch, samples, purpose)?;
+        let planned = self.engine.planned(graph, ends, Region::Work)?;
+        self.steps.insert(key, planned.clone());
+        Ok(planned)
+    }
+
+    /// The plan of the encoder alone: frames in, the decoder's view of them out; `None` in a set without pictures.
+    ///
+    /// # Errors
+    /// If the shapes do not fit the model.
+    pub fn encoder(&mut self, batch: usize) -> Result<Option<Arc<Planned<(Id, Id)>>>> {
+        if let Some(encoder) = self.encoders.get(&batch) {
+            return Ok(encoder.clone());
+        }
+        let mut graph = self.engine.graph();
+        let planned = match self.model.encode(&mut graph, batch)? {
+            Some(ends) => Some(self.engine.planned(graph, ends, Region::Work)?),
+            None => None,
+        };
+        self.encoders.insert(batch, planned.clone());
+        Ok(planned)
+    }
+}

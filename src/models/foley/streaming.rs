@@ -1,0 +1,190 @@
+//! One sample more for each of some clips, all at the same place in time: what is sounding is made from rings of keys
+//! and values, each as long as its layer reaches back, so that memory does not grow with the sound.
+
+use super::Foley;
+use super::decoder::Layer;
+use crate::Result;
+use crate::graph::{DType, Graph, Id};
+use crate::nn::Sites;
+use crate::ops::attention::Heads;
+use crate::ops::attention::decode::{Cache, decode, decode_fixed};
+use crate::ops::embedding::embedding_at;
+use crate::ops::ring::store;
+
+/// The tensors of one step of streaming. The rings are inputs that outlive the step.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    /// (batch) u32: each clip's last sample; [`super::START`] before the first.
+    pub codes: Id,
+    /// (1) u32: how many samples came before.
+    pub position: Id,
+    /// (1) u32: one more than that.
+    pub count: Id,
+    /// (batch * tokens, memory width): the decoder's view of the frames, where there are any.
+    pub memory: Option<Id>,
+    /// (batch, classes).
+    pub logits: Id,
+}
+
+impl Layer {
+    /// Rows of a clip in its ring, and how many of them stay for good, for sounds of up to `most` samples.
+    pub(super) fn ring(&self, most: usize) -> (usize, usize) {
+        let pinned = self.patterns.iter().map(|pattern| pattern.prefix_keys(most)).max().unwrap_or(0);
+        // A pattern without a limit reaches back to the first sample.
+        let reach = self.patterns.iter().map(|pattern| pattern.reach().unwrap_or(most)).max().unwrap_or(1);
+        (pinned + reach.max(1), pinned)
+    }
+}
+
+impl Foley {
+    /// Traces one sample more for each of `batch` clips. `most` is the longest sound there will be: what patterns without
+    /// a limit (dense, strided, fixed) must keep; bands keep their window alone, whatever it is.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn extend(&self, g: &mut Graph, batch: usize, most: usize) -> Result<Next> {
+        let (config, p) = (&self.config, &self.parameters);
+        let width = config.width;
+        let mut sites = Sites::default();
+        let codes = g.input("codes", &[batch], DType::U32);
+        let position = g.input("position", &[1], DType::U32);
+        let count = g.input("count", &[1], DType::U32);
+        let columns = self.memory_width();
+        let memory = (columns > 0).then(|| g.input_activation("memory", &[batch * self.tokens(), columns]));
+        let (table, positions) = (p.on(g, self.decoder.codes), p.on(g, self.decoder.positions));
+        let x = embedding_at(g, codes, position, table, positions, (width as f32).sqrt())?;
+        let mut residual = self.decoder.start(g, p, x)?;
+        for layer in &self.decoder.layers {
+            let (capacity, pinned) = layer.ring(most);
+            let sizes = Cache { batch, heads: config.heads, capacity, pinned };
+            let qkv = layer.attention.qkv.trace(g, p, residual.branch_input, None)?;
+            let cache = g.input_activation("cache", &[batch * capacity, 2 * width]);
+            let newest = g.columns(qkv, width, 2 * width);
+            let stored = store(g, newest, count, cache, sizes)?;
+            let operands =
+                [g.columns(qkv, 0, width), g.columns(stored, 0, width), g.columns(stored, width, width)];
+            let mixed = decode(g, operands, count, sizes, &layer.patterns)?;
+            let branch = layer.attention.out.trace(g, p, mixed, None)?;
+            residual = residual.join(g, p, branch, &layer.attention_norm, config.norm, None)?;
+            if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
+                let q = cross.query.trace(g, p, residual.branch_input, None)?;
+                let (k, v) = cross.keys_and_values(g, memory, width);
+                let heads = Heads { batch, heads: config.heads, queries: most, keys: self.tokens() };
+                let mixed = decode_fixed(g, [q, k, v], position, heads, &[self.decoder.near])?;
+                let branch = cross.out.trace(g, p, mixed, None)?;
+                residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
+            }
+            residual = layer.feed_forward(g, p, config, residual, &mut sites)?;
+        }
+        let logits = self.logits(g, residual.branch_input)?;
+        g.keep(logits);
+        Ok(Next { codes, position, count, memory, logits })
+    }
+
+    /// Bytes of the rings of `batch` clips for sounds of up to `most` samples, keys and values in elements of `bytes`.
+    pub fn ring_bytes(&self, batch: usize, most: usize, bytes: usize) -> usize {
+        let rows: usize = self.decoder.layers.iter().map(|layer| layer.ring(most).0).sum();
+        batch * rows * 2 * self.config.width * bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ends, engine, small};
+    use super::super::{Ends, START};
+    use super::*;
+    use crate::config::foley::{Preset, Tokens};
+    use crate::config::{self, NormOrder};
+    use crate::device::StepState;
+    use crate::graph::plan::Region;
+    use crate::ops::cases::random;
+
+    /// Streams `samples` given codes and compares every row of logits with the whole sequence's.
+    fn agrees(config: &config::Foley, ends: Ends, samples: usize) {
+        let model = Foley::new(config, ends).unwrap();
+        let mut engine = engine(&model, None);
+        let (batch, classes) = (2, ends.classes);
+        let state = StepState::default();
+        let sound = random::tokens(3, batch * samples, classes as u32);
+        let code = |clip: usize, t: usize| if t == 0 { START } else { sound[clip * samples + t - 1] };
+        let pixels = random::bytes(4, batch * ends.frames * ends.height * ends.width * 3);
+
+        let mut graph = engine.graph();
+        let whole = model.predict(&mut graph, batch, samples).unwrap();
+        let whole = engine.planned(graph, whole, Region::Work).unwrap();
+        let mut graph = engine.graph();
+        let encoder = model.encode(&mut graph, batch).unwrap();
+        let encoder = engine.planned(graph, encoder, Region::Work).unwrap();
+        let mut graph = engine.graph();
+        let next = model.extend(&mut graph, batch, samples).unwrap();
+        let next = engine.planned(graph, next, Region::Decode).unwrap();
+
+        let (frames, codes, logits) = whole.ends;
+        let inputs: Vec<u32> = (0..batch)
+            .flat_map(|clip| (0..samples).map(move |t| (clip, t)))
+            .map(|(c, t)| code(c, t))
+            .collect();
+        engine.memory.write(&whole.program, codes, &inputs);
+        if let Some(frames) = frames {
+            engine.memory.write(&whole.program, frames, &pixels);
+        }
+        engine.run(&whole.program, &state).unwrap();
+        let expected = engine.memory.read(&whole.program, logits).into_owned();
+
+        engine.memory.poison(Region::Decode);
+        let Next { codes, position, count, memory, logits } = next.ends;
+        if let (Some((frames, seen)), Some(memory)) = (encoder.ends, memory) {
+            engine.memory.write(&encoder.program, frames, &pixels);
+            engine.run(&encoder.program, &state).unwrap();
+            engine.memory.copy((&encoder.program, seen), (&next.program, memory));
+        }
+        let size = expected.iter().fold(0.0f32, |size, v| size.max(v.abs()));
+        for t in 0..samples {
+            let last: Vec<u32> = (0..batch).map(|clip| code(clip, t)).collect();
+            engine.memory.write(&next.program, codes, &last);
+            engine.memory.write(&next.program, position, &[t as u32]);
+            engine.memory.write(&next.program, count, &[t as u32 + 1]);
+            engine.run(&next.program, &state).unwrap();
+            let found = engine.memory.read(&next.program, logits);
+            for clip in 0..batch {
+                let row = &expected[(clip * samples + t) * classes..][..classes];
+                for (found, expected) in found[clip * classes..].iter().zip(row) {
+                    let error = (found - expected).abs();
+                    assert!(error <= 1e-5 * size, "sample {t} of clip {clip}: {found} {expected} {config:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streaming_gives_the_logits_of_the_whole_sequence() {
+        // Sequences several times as long as the rings, and as the positions' period.
+        let long = Ends { samples: 150, frames: 9, ..ends() };
+        let patterns = |texts: &[&str]| config::Foley {
+            patterns: texts.iter().map(|text| text.to_string()).collect(),
+            ..small()
+        };
+        agrees(&small(), long, 150);
+        agrees(&patterns(&["band:3 dilated:5:4", "causal"]), long, 150);
+        agrees(&patterns(&["strided:8", "fixed:16:3"]), long, 150);
+        agrees(
+            &patterns(&["strided-local:8 strided-column:8", "fixed-local:16 fixed-summary:16:2"]),
+            long,
+            150,
+        );
+        agrees(&patterns(&["band:7+prefix:1 band:2", "dilated:3:7+prefix:1"]), long, 150);
+        let full = config::Foley { cross_window: vec![], cross_every: 2, tokens: Tokens::Frame, ..small() };
+        agrees(&config::Foley { norm: NormOrder::Post, preset: Preset::Longformer, ..full }, long, 150);
+        let blind = Ends { frames: 0, height: 0, width: 0, frame_rate: (0, 1), ..long };
+        agrees(&small(), blind, 150);
+    }
+
+    #[test]
+    fn the_rings_of_bands_do_not_grow_with_the_sound() {
+        let model = Foley::new(&small(), ends()).unwrap();
+        assert_eq!(model.ring_bytes(1, 48, 4), model.ring_bytes(1, 1_000_000, 4));
+        let dense = config::Foley { preset: Preset::Dense, ..small() };
+        let model = Foley::new(&dense, ends()).unwrap();
+        assert_eq!(model.ring_bytes(1, 96, 4), 2 * model.ring_bytes(1, 48, 4));
+    }
+}

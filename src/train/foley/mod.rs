@@ -1,0 +1,196 @@
+//! Training of the foley model: clips of video with sound, and what an evaluation listens to.
+
+pub mod batch;
+pub mod evaluate;
+pub mod identity;
+pub mod load;
+
+use std::path::Path;
+
+use self::batch::{Batch, Recipe};
+use self::evaluate::Report;
+use self::identity::Identity;
+use super::budget::Budget;
+use super::files::Files;
+use super::record::Record;
+use super::task::{Maker, Prepared, Task, spread};
+use crate::config::{self, Settings};
+use crate::data::sound::{SoundSet, SoundSplit};
+use crate::device::{Device, StepState};
+use crate::graph::Graph;
+use crate::models::engine::Engine;
+use crate::models::foley::{Foley, Purpose, Session};
+use crate::nn::Parameters;
+use crate::{Error, Result};
+
+/// The foley model's whole configuration.
+pub type Config = Settings<config::Foley>;
+
+/// A data set and a foley model that fit each other.
+#[derive(Debug)]
+pub struct FoleyRun {
+    data: SoundSet,
+    identity: Identity,
+    model: Foley,
+}
+
+/// A foley model in training.
+#[derive(Debug)]
+pub struct FoleyTask {
+    session: Session,
+    recipe: Recipe,
+    label_smoothing: f32,
+    train: SoundSplit,
+    evaluated: SoundSplit,
+    /// Those of `evaluated` that are listened to.
+    clips: Vec<usize>,
+    seconds: f64,
+}
+
+impl Prepared for FoleyRun {
+    type Model = config::Foley;
+    type Task = FoleyTask;
+
+    fn open(data: &Path, config: &Config) -> Result<FoleyRun> {
+        let data = SoundSet::open(data)?;
+        let identity = Identity::of(&data);
+        let model = Foley::new(&config.model, identity.ends()?)?;
+        Ok(FoleyRun { data, identity, model })
+    }
+
+    fn budget(&self, config: &Config, device: Device) -> Result<Budget> {
+        budget(&self.model, config, device)
+    }
+
+    fn data(&self) -> &str {
+        &self.identity.data
+    }
+
+    fn is_described(run: &Path) -> bool {
+        Identity::is_saved(run)
+    }
+
+    fn check(&self, run: &Path) -> Result<()> {
+        let stored = Identity::load(run)?;
+        stored.check(&self.data)?;
+        if stored.data != self.identity.data {
+            return Err(Error::failed(format!(
+                "{}: is not the data set that the run began with; give that one, or start anew with another --out",
+                self.data.folder().display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn describe(&self, files: &dyn Files, run: &Path) -> Result<()> {
+        self.identity.save(files, run)
+    }
+
+    fn start(self, config: &Config, device: Device) -> Result<FoleyTask> {
+        let FoleyRun { data, model, identity } = self;
+        let train = data.split("train")?;
+        // An overfit run is judged on what it learns by heart; a data set without "val" on its training clips.
+        let overfit = config.train.overfit > 0;
+        let has_validation = data.split_names().any(|name| name == "val");
+        let evaluated = if overfit || !has_validation { train.clone() } else { data.split("val")? };
+        let held = if overfit { config.train.overfit.min(evaluated.len()) } else { evaluated.len() };
+        Ok(FoleyTask {
+            session: Session::new(model, device, Some(&config.optimizer))?,
+            recipe: Recipe {
+                seed: config.train.seed,
+                batch: config.train.batch,
+                encoding: identity.sound.encoding,
+                parallel: config.loss.parallel_prediction,
+                first: config.train.overfit,
+            },
+            label_smoothing: config.loss.label_smoothing,
+            train,
+            evaluated,
+            clips: spread(held, config.train.evaluate_pictures),
+            seconds: identity.sound.seconds(),
+        })
+    }
+}
+
+/// What a training step takes.
+///
+/// # Errors
+/// If the model cannot be planned.
+pub fn budget(model: &Foley, config: &Config, device: Device) -> Result<Budget> {
+    let purpose = Purpose { train: true, label_smoothing: config.loss.label_smoothing };
+    let mut step = Graph::storing(device.storage());
+    model.step(&mut step, config.train.batch, model.ends.samples, purpose)?;
+    Ok(Budget::of(step, &model.parameters, config.optimizer.average > 0.0, device))
+}
+
+impl Task for FoleyTask {
+    type Batch = Batch;
+    type Report = Report;
+
+    fn engine(&self) -> &Engine {
+        &self.session
+    }
+
+    fn parts(&mut self) -> (&Parameters, &mut Engine) {
+        let (model, engine) = self.session.parts();
+        (&model.parameters, engine)
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.session.model.parameters
+    }
+
+    fn maker(&self) -> Result<Maker<Batch>> {
+        if self.train.is_empty() {
+            return Err(Error::failed("the training split holds no clips; prepare the data again"));
+        }
+        let (recipe, split) = (self.recipe.clone(), self.train.clone());
+        Ok(Box::new(move |pass| recipe.make(&split, pass)))
+    }
+
+    fn passes_of_epoch(&self) -> usize {
+        self.recipe.passes_of(&self.train)
+    }
+
+    fn samples_of_pass(&self) -> usize {
+        self.recipe.batch_of(&self.train)
+    }
+
+    fn amount(&self) -> String {
+        format!("{} clips of {:.2} s", self.train.len(), self.seconds)
+    }
+
+    fn samples(batch: &Batch) -> usize {
+        batch.batch
+    }
+
+    fn targets(batch: &Batch) -> usize {
+        batch.targets.len()
+    }
+
+    fn keys(&self, batch: &Batch) -> Vec<String> {
+        batch.clips.iter().map(|&clip| self.train.key(clip).to_string()).collect()
+    }
+
+    fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
+        let purpose = Purpose { train: true, label_smoothing: self.label_smoothing };
+        let planned = self.session.step(batch.batch, batch.samples(), purpose)?;
+        let (program, ends) = (&planned.program, planned.ends);
+        if let Some(frames) = ends.frames {
+            self.session.memory.write(program, frames, &batch.frames);
+        }
+        self.session.memory.write(program, ends.codes, &batch.codes);
+        self.session.memory.write(program, ends.targets, &batch.targets);
+        self.session.memory.write(program, ends.scale, &[scale]);
+        self.session.run(program, state)?;
+        let loss = self.session.memory.read(program, ends.loss.sums)[0];
+        self.session.memory.check()?;
+        Ok(loss)
+    }
+
+    fn evaluate(&mut self, _step: u64, _record: &mut Record) -> Result<(Report, Option<Error>)> {
+        let Recipe { encoding, batch, .. } = self.recipe;
+        let report = evaluate::evaluate(&mut self.session, &self.evaluated, &self.clips, encoding, batch)?;
+        Ok((report, None))
+    }
+}
