@@ -123,6 +123,32 @@ fn a_flash_and_a_beep_stay_where_they_are() {
 }
 
 #[test]
+fn what_follows_a_damaged_stretch_keeps_its_time() {
+    let Some(program) = ffmpeg() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.mkv");
+    let picture = "testsrc=s=160x120:r=30:d=12,drawbox=c=white:t=fill:enable='eq(n,270)'";
+    let sound = "aevalsrc='if(between(t,9,9.1),0.5,0.05*sin(3000*t))':s=44100:d=12";
+    let at = path.display();
+    make(&program, &format!("-f~lavfi~-i~{picture}~-f~lavfi~-i~{sound}~-c:v~mpeg4~-c:a~aac~{at}"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (first, mut random) = (bytes.len() * 2 / 5, common::Random(1));
+    bytes[first..first + 8000].fill_with(|| random.below(256) as u8);
+    std::fs::write(&path, bytes).unwrap();
+    let out = folder.path().join("data");
+    let options = ["--seconds", "1", "--fps", "10", "--size", "24x32", "--short", "pad"];
+    let report = json(prepare(&[&path], &out, &options).output().unwrap());
+    says(film(&report, "damaged.mkv")["reason"].as_str().unwrap(), &["errors (first: "]);
+    let data = SoundSet::open(&out).unwrap();
+    let split = data.split("train").unwrap();
+    let clip = (0..split.len()).find(|&i| split.key(i) == "damaged.mkv@9.000").unwrap();
+    let white = split.frames(clip).chunks_exact(24 * 32 * 3).position(|f| f.iter().all(|&value| value > 200));
+    assert_eq!(white, Some(0));
+    let heard = decode_all(data.format().encoding, split.samples(clip));
+    assert!(heard.iter().position(|x| x.abs() > 0.25).unwrap() <= 1);
+}
+
+#[test]
 fn odd_rates_do_not_drift() {
     let Some(program) = ffmpeg() else { return };
     let folder = tempfile::tempdir().unwrap();
