@@ -7,7 +7,7 @@ use realfft::num_complex::Complex;
 
 use super::settings::Mel;
 use super::{Measure, SpectrogramLoss};
-use crate::device::cpu::parallel;
+use crate::device::cpu::{math, parallel};
 
 /// Sums of a clip: squared differences; of convergence also the target's power and the logarithms' differences.
 pub(super) const TERMS: usize = 3;
@@ -65,7 +65,7 @@ impl SpectrogramLoss {
     }
 }
 
-/// A frame's sums; with `train`, `predicted` becomes slope * S.
+/// A frame's sums; with `train`, `predicted` becomes slope * S. Convergence sums in the first round alone.
 pub(super) fn compare(
     measure: Measure,
     predicted: &mut [Complex<f32>],
@@ -73,72 +73,93 @@ pub(super) fn compare(
     slopes: &Slopes,
     train: bool,
 ) -> [f32; TERMS] {
-    let Slopes { linear, log } = *slopes;
     parallel::vectorized(
         #[inline(always)]
-        || match measure {
-            Measure::Magnitude | Measure::Mel(_) => {
-                let [squares] = each(
-                    predicted,
-                    target,
-                    train,
-                    #[inline(always)]
-                    |p, q| {
-                        let s = p.sqrt();
-                        let difference = s - q.sqrt();
-                        ([difference * difference], if p > 0.0 { linear * difference / s } else { 0.0 })
-                    },
-                );
-                [squares, 0.0, 0.0]
+        || {
+            if train {
+                measured::<true>(measure, predicted, target, slopes)
+            } else {
+                measured::<false>(measure, predicted, target, slopes)
             }
-            Measure::Power => {
-                let [squares] = each(
-                    predicted,
-                    target,
-                    train,
-                    #[inline(always)]
-                    |p, q| ([(p - q) * (p - q)], linear * (p - q)),
-                );
-                [squares, 0.0, 0.0]
-            }
-            Measure::Log { floor } => {
-                let [squares] = each(
-                    predicted,
-                    target,
-                    train,
-                    #[inline(always)]
-                    |p, q| {
-                        let difference = 0.5 * ((p + floor) / (q + floor)).ln();
-                        ([difference * difference], linear * difference / (p + floor))
-                    },
-                );
-                [squares, 0.0, 0.0]
-            }
-            Measure::Convergence { floor } => each(
-                predicted,
-                target,
-                train,
-                #[inline(always)]
-                |p, q| {
-                    let s = p.sqrt();
-                    let difference = s - q.sqrt();
-                    let ratio = (p + floor) / (q + floor);
-                    let sign = if ratio > 1.0 { log } else { -log };
-                    let sign = if ratio == 1.0 { 0.0 } else { sign };
-                    let slope = if p > 0.0 { linear * difference / s } else { 0.0 };
-                    ([difference * difference, q, (0.5 * ratio.ln()).abs()], slope + sign / (p + floor))
-                },
-            ),
         },
     )
 }
 
-/// Calls `bin(|S|^2, |T|^2)` for its terms and its slope, bin by bin, in `LANES` interleaved streams.
+/// Of a bin of magnitude s; nothing is divided by silence.
 #[inline(always)]
-fn each<const N: usize>(
+fn slope_of(linear: f32, s: f32, difference: f32) -> f32 {
+    if s > 0.0 { linear * difference / s } else { 0.0 }
+}
+
+#[inline(always)]
+fn measured<const TRAIN: bool>(
+    measure: Measure,
     predicted: &mut [Complex<f32>],
     target: &[Complex<f32>],
-    train: bool,
+    slopes: &Slopes,
+) -> [f32; TERMS] {
+    let Slopes { linear, log } = *slopes;
+    let [squares] = match measure {
+        Measure::Magnitude | Measure::Mel(_) => each::<1, TRAIN>(
+            predicted,
+            target,
+            #[inline(always)]
+            |p, q| {
+                let s = p.sqrt();
+                let difference = s - q.sqrt();
+                ([difference * difference], slope_of(linear, s, difference))
+            },
+        ),
+        Measure::Power => each::<1, TRAIN>(
+            predicted,
+            target,
+            #[inline(always)]
+            |p, q| ([(p - q) * (p - q)], linear * (p - q)),
+        ),
+        Measure::Log { floor } => each::<1, TRAIN>(
+            predicted,
+            target,
+            #[inline(always)]
+            |p, q| {
+                let difference = 0.5 * math::ln((p + floor) / (q + floor));
+                ([difference * difference], linear * difference / (p + floor))
+            },
+        ),
+        Measure::Convergence { floor } if TRAIN => {
+            each::<0, true>(
+                predicted,
+                target,
+                #[inline(always)]
+                |p, q| {
+                    let s = p.sqrt();
+                    let sign = if p > q { log } else { -log };
+                    let sign = if p + floor == q + floor { 0.0 } else { sign };
+                    ([], slope_of(linear, s, s - q.sqrt()) + sign / (p + floor))
+                },
+            );
+            return [0.0; TERMS];
+        }
+        Measure::Convergence { floor } => {
+            return each::<TERMS, false>(
+                predicted,
+                target,
+                #[inline(always)]
+                |p, q| {
+                    let difference = p.sqrt() - q.sqrt();
+                    let logs = (0.5 * math::ln((p + floor) / (q + floor))).abs();
+                    ([difference * difference, q, logs], 0.0)
+                },
+            );
+        }
+    };
+    [squares, 0.0, 0.0]
+}
+
+/// Calls `bin(|S|^2, |T|^2)` for its terms and its slope, bin by bin, in `LANES` interleaved streams.
+#[inline(always)]
+fn each<const N: usize, const TRAIN: bool>(
+    predicted: &mut [Complex<f32>],
+    target: &[Complex<f32>],
     bin: impl Fn(f32, f32) -> ([f32; N], f32),
 ) -> [f32; N] {
     let mut lanes = [[0.0f32; LANES]; N];
@@ -153,7 +174,7 @@ fn each<const N: usize>(
                 lanes[lane] += term;
             }
         }
-        if train {
+        if TRAIN {
             for (value, slope) in predicted.iter_mut().zip(slopes) {
                 *value *= slope;
             }
@@ -164,7 +185,7 @@ fn each<const N: usize>(
         for (lanes, term) in lanes.iter_mut().zip(terms) {
             lanes[0] += term;
         }
-        if train {
+        if TRAIN {
             *predicted *= slope;
         }
     }

@@ -22,6 +22,11 @@ fn cases_agree_with_double_precision_on_the_cpu() {
 
 /// Sums and gradient of 3 clips of 2,500 samples, predicted as rows of 500: a regression head's shape.
 fn run(settings: Settings, predicted: &[f32], device: Device) -> (Vec<f32>, Vec<f32>) {
+    run_with(settings, predicted, device, true)
+}
+
+/// As [`run`]; without `train` there is no gradient.
+fn run_with(settings: Settings, predicted: &[f32], device: Device, train: bool) -> (Vec<f32>, Vec<f32>) {
     const CLIPS: usize = 3;
     const SAMPLES: usize = 2500;
     let mut graph = Graph::storing(device.storage());
@@ -29,10 +34,10 @@ fn run(settings: Settings, predicted: &[f32], device: Device) -> (Vec<f32>, Vec<
     graph.require_gradient(rows);
     let target = graph.input("target", &[CLIPS, SAMPLES], DType::F32);
     let scale = graph.input("scale", &[1], DType::F32);
-    let loss = spectrogram_loss(&mut graph, rows, target, settings, scale, true).unwrap();
+    let loss = spectrogram_loss(&mut graph, rows, target, settings, scale, train).unwrap();
     graph.differentiate().unwrap();
-    let gradient = graph.gradient(rows).unwrap();
-    graph.keep(gradient);
+    let gradient = graph.gradient(rows);
+    gradient.iter().for_each(|id| graph.keep(*id));
     let program = Program::new(graph, Region::Work);
     let sizes = Sizes { trained: 16, constant: 0, training: true, average: false };
     let mut memory = Memory::new(device, sizes).unwrap();
@@ -42,7 +47,8 @@ fn run(settings: Settings, predicted: &[f32], device: Device) -> (Vec<f32>, Vec<
     memory.write(&program, target, &random::normal(3, CLIPS * SAMPLES, 0.3));
     memory.write(&program, scale, &[1.0f32]);
     device.run(&program, &mut memory, &StepState::default()).unwrap();
-    (memory.read(&program, loss.sums).to_vec(), memory.read(&program, gradient).to_vec())
+    let gradient = gradient.map_or(Vec::new(), |id| memory.read(&program, id).to_vec());
+    (memory.read(&program, loss.sums).to_vec(), gradient)
 }
 
 const MEASURES: [Measure; 5] = [
@@ -136,4 +142,29 @@ fn predictions_of_another_size_are_refused() {
     let error =
         spectrogram_loss(&mut graph, predicted, target, Settings::default(), scale, true).unwrap_err();
     assert!(error.to_string().contains("40 predicted samples for 2 clips of 30"), "{error}");
+}
+
+/// Nothing is written but the loss: a run of its own must find the same.
+fn the_loss_alone_is_the_same(device: Device) {
+    let predicted = random::normal(2, 7500, 0.3);
+    for measure in MEASURES {
+        let settings = Settings { fft: 128, window: 128, hop: 50, measure, joined: false };
+        let (with, _) = run(settings, &predicted, device);
+        let (alone, gradient) = run_with(settings, &predicted, device, false);
+        assert!(gradient.is_empty());
+        for (with, alone) in with.iter().zip(&alone) {
+            assert!((with - alone).abs() <= 1e-6 * with.abs(), "{measure:?}: {with} and {alone}");
+        }
+    }
+}
+
+#[test]
+fn the_loss_alone_is_the_same_on_the_cpu() {
+    the_loss_alone_is_the_same(Device::Cpu);
+}
+
+#[cfg(feature = "emulator")]
+#[test]
+fn the_loss_alone_is_the_same_in_the_kernels() {
+    the_loss_alone_is_the_same(Device::Emulated);
 }
