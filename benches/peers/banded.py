@@ -10,7 +10,7 @@ A band has no kernel on a CPU (FlexAttention has no backward there), so this is 
 queries, each of which sees its own and the previous chunk under a mask, in one call of scaled_dot_product_attention.
 `--check` compares it with the whole masked matrix first. The same work in Evoke:
 
-    cargo test --release --lib banded_step -- --ignored --nocapture
+    cargo test --release --test long_sequences banded_step -- --ignored --nocapture
 
     banded.py [--what attention|step] [--length 16000] [--band 256] [--layers 4] [--width 128] [--heads 4]
               [--batch 1] [--threads 2] [--seconds 10] [--compile] [--check]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Output;
+use super::plan_video::VideoArgs;
 use crate::Result;
 use crate::config::Config;
 use crate::data::Dataset;
@@ -13,7 +14,7 @@ use crate::models::captioner::{Captioner, Ends};
 use crate::train::budget::{self, Budget};
 use crate::train::captioner;
 
-/// Say how much memory a run will take, before step 0
+/// Say how much memory a run will take, before step 0, and how much room a film
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -24,6 +25,7 @@ pub struct Args {
 enum What {
     /// A captioner's training step
     Captioner(CaptionerArgs),
+    Video(VideoArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -61,7 +63,10 @@ struct Report {
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
-        let What::Captioner(args) = self.what;
+        let args = match self.what {
+            What::Captioner(args) => args,
+            What::Video(args) => return args.run(out),
+        };
         let config = Config::load(args.config.as_deref(), &args.sets)?;
         config.check()?;
         let ends = match &args.data {

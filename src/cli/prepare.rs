@@ -1,4 +1,4 @@
-//! `evoke prepare`: pictures and captions into a data set. One subcommand for each kind of source.
+//! `evoke prepare`: pictures and captions, films, or sound into a data set. One subcommand for each kind of source.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Output;
+use super::prepare_audio::Audio;
 use super::prepare_progress::write_split;
 use super::prepare_scenes;
+use super::prepare_video::Video;
 use crate::data::captions::{self, Item, PictureFiles};
 use crate::data::picture::{Fit, Preprocessing};
 use crate::data::vocabulary::{Kind, Vocabulary};
@@ -17,7 +19,7 @@ use crate::data::{coco, hash_hex};
 use crate::error::At;
 use crate::{Error, Result};
 
-/// Make a data set of pictures with captions
+/// Make a data set of pictures with captions, of films, or of sound
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -29,6 +31,8 @@ enum Kinds {
     Coco(Coco),
     Captions(Captions),
     Scenes(prepare_scenes::Args),
+    Video(Video),
+    Audio(Audio),
 }
 
 /// From COCO's annotation files and their folders of pictures
@@ -114,6 +118,8 @@ impl Args {
             Kinds::Coco(args) => args.run(out),
             Kinds::Captions(args) => args.run(out),
             Kinds::Scenes(args) => args.run(out),
+            Kinds::Video(args) => args.run(out),
+            Kinds::Audio(args) => args.run(out),
         }
     }
 }
@@ -246,7 +252,7 @@ fn file_hash(path: &Path) -> Result<String> {
 }
 
 /// `224` or `96x128`.
-fn size(text: &str) -> std::result::Result<(usize, usize), String> {
+pub(super) fn size(text: &str) -> std::result::Result<(usize, usize), String> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
     let side = |text: &str| text.parse().ok().filter(|side| (1..=4096).contains(side));
     match (side(height), side(width)) {
@@ -255,7 +261,7 @@ fn size(text: &str) -> std::result::Result<(usize, usize), String> {
     }
 }
 
-fn share(text: &str) -> std::result::Result<f64, String> {
+pub(super) fn share(text: &str) -> std::result::Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
     share.ok_or_else(|| "expected a share from 0 to below 1, as in 0.05".into())
 }

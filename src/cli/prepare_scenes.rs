@@ -47,7 +47,7 @@ pub(super) struct Scenes {
     /// Pixels of a side; 32 for clips
     #[arg(long, default_value_t = 64, default_value_if("video", "true", "32"), value_name = "PIXELS")]
     pub size: usize,
-    /// How much there is to see
+    /// How much there is to see; of clips four colours and two sizes, or six and three
     #[arg(long, value_enum, default_value = "small")]
     pub level: Level,
     #[arg(long, default_value_t = 1)]

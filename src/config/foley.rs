@@ -158,6 +158,9 @@ pub struct SoundLoss {
     pub multi_resolution: f32,
     /// The spectrogram term joins the clips of a batch into one signal, as the ancestor did.
     pub joined: bool,
+    /// Share of the clips whose samples the decoder is not shown in training: what it hears must then come from the
+    /// frames alone, which teaches it to look at them (as CapPa does for captions). Needs `tie_embeddings = false`.
+    pub parallel_prediction: f32,
 }
 
 impl Default for SoundLoss {
@@ -168,6 +171,7 @@ impl Default for SoundLoss {
             spectrogram: 0.0,
             multi_resolution: 0.0,
             joined: false,
+            parallel_prediction: 0.0,
         }
     }
 }
@@ -198,6 +202,13 @@ impl Model for Foley {
             );
         } else if self.head == Head::Classes && !heard && loss.cross_entropy == 0.0 {
             rules.broken("loss.cross_entropy, loss.spectrogram and loss.multi_resolution are all 0");
+        }
+        rules.share("loss.parallel_prediction", loss.parallel_prediction);
+        if loss.parallel_prediction > 0.0 && self.tie_embeddings {
+            rules.broken(
+                "loss.parallel_prediction is above 0, but model.tie_embeddings = true leaves no embedding for a sample \
+                 that is not shown: set it to false",
+            );
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::index::ShardRecord;
+use super::sound::FileRecord;
 use super::{files, verify};
 use crate::error::At;
 use crate::{Error, Result};
@@ -33,12 +34,28 @@ pub struct Progress {
     pub done: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     options: Option<Value>,
+    /// Of all splits that one instant concerns: all of them count, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+    /// How far the sources of a stream have come with that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    step: Option<Step>,
+    place: Option<Place>,
+    /// Files of a stream that have ended since the line before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<FileRecord>,
+}
+
+/// Where a stream of clips goes on: see [`super::sound::stream`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// The lane whose turn it is.
+    pub turn: usize,
+    /// Of each lane, its file (a number in its own count) and how many clips of it are stored.
+    pub lanes: Vec<(usize, usize)>,
 }
 
 /// What one line adds.
@@ -56,6 +73,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     splits: BTreeMap<String, Progress>,
+    place: Place,
+    files: Vec<FileRecord>,
 }
 
 impl Journal {
@@ -84,7 +103,9 @@ impl Journal {
         let mut text = String::new();
         file.read_to_string(&mut text).at("read", &path)?;
 
-        let (mut splits, mut kept) = (BTreeMap::<String, Progress>::new(), 0);
+        let mut journal =
+            Journal { path, file, splits: BTreeMap::new(), place: Place::default(), files: Vec::new() };
+        let mut kept = 0;
         // A kill can tear the last line; it ends without a line feed then.
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let Ok(read) = serde_json::from_str::<Line>(line) else { break };
@@ -93,21 +114,20 @@ impl Journal {
             {
                 return Err(other_options(folder, begun, &as_read));
             }
-            if let Some(step) = read.step {
-                if step.shard.as_ref().is_some_and(|record| !verify::shard(folder, record).is_empty()) {
-                    break;
-                }
-                add(&mut splits, step);
-            } else if read.options.is_none() {
+            if read.options.is_none() && read.steps.is_empty() {
                 break;
             }
+            let mut shards = read.steps.iter().filter_map(|step| step.shard.as_ref());
+            if shards.any(|record| !verify::shard(folder, record).is_empty()) {
+                break;
+            }
+            journal.add(read);
             kept += line.len();
         }
-        file.set_len(kept as u64).at("write", &path)?;
-        file.seek(SeekFrom::End(0)).at("write", &path)?;
-        let mut journal = Journal { path, file, splits };
+        journal.file.set_len(kept as u64).at("write", &journal.path)?;
+        journal.file.seek(SeekFrom::End(0)).at("write", &journal.path)?;
         if kept == 0 {
-            journal.write(&Line { options: Some(options.clone()), step: None })?;
+            journal.write(&Line { options: Some(options.clone()), ..Line::default() })?;
             files::sync_folder(folder)?;
         }
         Ok(journal)
@@ -118,12 +138,42 @@ impl Journal {
         self.splits.get(split).cloned().unwrap_or_default()
     }
 
+    /// Where the stream goes on.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Files of the stream that have ended, in the order of their end.
+    pub fn files(&self) -> &[FileRecord] {
+        &self.files
+    }
+
     /// Notes, durably, that a shard is finished or a split is done.
     pub fn note(&mut self, step: Step) -> Result<()> {
-        let line = Line { options: None, step: Some(step) };
+        self.commit(Line { steps: vec![step], ..Line::default() })
+    }
+
+    /// Notes, durably and all at once, what a stream has stored, where it goes on, and which files have ended.
+    pub fn note_stream(&mut self, steps: Vec<Step>, place: Place, files: Vec<FileRecord>) -> Result<()> {
+        self.commit(Line { steps, place: Some(place), files, ..Line::default() })
+    }
+
+    fn commit(&mut self, line: Line) -> Result<()> {
         self.write(&line)?;
-        line.step.into_iter().for_each(|step| add(&mut self.splits, step));
+        self.add(line);
         Ok(())
+    }
+
+    fn add(&mut self, line: Line) {
+        for step in line.steps {
+            let progress = self.splits.entry(step.split).or_default();
+            progress.shards.extend(step.shard);
+            progress.skipped.extend(step.skipped);
+            progress.next = step.next;
+            progress.done = step.done;
+        }
+        self.place = line.place.unwrap_or(std::mem::take(&mut self.place));
+        self.files.extend(line.files);
     }
 
     /// The work is done: removes the journal.
@@ -138,14 +188,6 @@ impl Journal {
         text.push('\n');
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).at("write", &self.path)
     }
-}
-
-fn add(splits: &mut BTreeMap<String, Progress>, step: Step) {
-    let progress = splits.entry(step.split).or_default();
-    progress.shards.extend(step.shard);
-    progress.skipped.extend(step.skipped);
-    progress.next = step.next;
-    progress.done = step.done;
 }
 
 /// Names the options that differ, so that the user sees which word of the command changed.

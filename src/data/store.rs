@@ -12,9 +12,10 @@ use serde_json::Value;
 
 use super::files;
 use super::index::{Contents, INDEX, Index, ShardRecord, SplitRecord, TOKENIZER};
-use super::journal::{JOURNAL, Journal, SkippedRow, Step};
+use super::journal::{JOURNAL, Journal, Place, SkippedRow, Step};
 use super::picture::Skipped;
 use super::shard_writer::{Layout, ShardWriter, Value as Cell, row_hash};
+use super::sound::{FileRecord, FileReport};
 use crate::error::At;
 use crate::{Error, Result};
 
@@ -58,10 +59,13 @@ pub struct Tick {
 }
 
 /// What was made and what was left out; `prepare-report.json` and `prepare --json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     pub dataset: String,
     pub splits: BTreeMap<String, SplitReport>,
+    /// Of streams: what became of each file, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileReport>,
 }
 
 /// One split of a [`Report`].
@@ -80,6 +84,8 @@ pub struct Store {
     table: Table,
     journal: Journal,
     splits: Vec<String>,
+    /// Shards of a stream that are being written, by split.
+    open: BTreeMap<String, ShardWriter>,
 }
 
 /// Refuses a folder that `prepare` must not write to, before any work is done.
@@ -122,7 +128,7 @@ impl Store {
             remove_dataset(out)?;
         }
         let journal = Journal::open(out, options)?;
-        Ok(Store { out: out.into(), table, journal, splits: Vec::new() })
+        Ok(Store { out: out.into(), table, journal, splits: Vec::new(), open: BTreeMap::new() })
     }
 
     /// Rows of `split` that an earlier start has finished.
@@ -136,15 +142,71 @@ impl Store {
     /// If a file cannot be written; finished shards are kept, and the same call continues after them.
     pub fn split(&mut self, split: &str, source: &dyn Rows, progress: &dyn Fn(Tick)) -> Result<()> {
         self.splits.push(split.into());
-        self.fill(split, source, progress).map_err(|error| {
-            // A full disk needs the room more than a shard that will be made again.
+        self.fill(split, source, progress).map_err(|error| self.given_up(error))
+    }
+
+    /// Gives room back after an error, and says what is kept.
+    pub fn given_up(&mut self, error: Error) -> Error {
+        // A full disk needs the room more than a shard that will be made again.
+        for split in &self.splits {
             let unfinished = shard_name(split, self.journal.progress(split).shards.len());
             let _ = files::remove(&files::partial(&self.out.join(unfinished)));
-            let kept: usize = self.splits.iter().map(|name| self.journal.progress(name).shards.len()).sum();
-            Error::failed(format!(
-                "{error}; the {kept} finished shards are kept, the same command goes on from there"
-            ))
-        })
+        }
+        let kept: usize = self.splits.iter().map(|name| self.journal.progress(name).shards.len()).sum();
+        Error::failed(format!(
+            "{error}; the {kept} finished shards are kept, the same command goes on from there"
+        ))
+    }
+
+    /// Rows of all splits that an earlier start has finished.
+    pub fn stored(&self) -> usize {
+        self.splits.iter().map(|split| self.journal.progress(split).next).sum()
+    }
+
+    /// The journal, for streams: where they go on.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Adds a row of a stream to a split; true when a shard has become full and [`Store::flush`] is due.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn push(&mut self, split: &str, cells: Vec<Cell>) -> Result<bool> {
+        if !self.open.contains_key(split) {
+            self.know(split);
+            let writer = self.begin(split, self.journal.progress(split).shards.len())?;
+            self.open.insert(split.into(), writer);
+        }
+        let Some(writer) = self.open.get_mut(split) else { return Ok(false) };
+        let hash = row_hash(&cells);
+        writer.push(cells, hash)?;
+        Ok(writer.rows() >= self.table.rows_per_shard)
+    }
+
+    /// Finishes the shards of all splits and notes them with the stream's place and the files that have ended.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn flush(&mut self, place: Place, files: Vec<FileRecord>, done: bool) -> Result<()> {
+        let mut steps = Vec::new();
+        for split in self.splits.clone() {
+            let rows = self.open.get(&split).map_or(0, ShardWriter::rows);
+            let shard = self.open.remove(&split).map(ShardWriter::finish).transpose()?;
+            let next = self.journal.progress(&split).next + rows;
+            steps.push(Step { split, shard, skipped: Vec::new(), next, done });
+        }
+        match steps.is_empty() {
+            true => Ok(()),
+            false => self.journal.note_stream(steps, place, files),
+        }
+    }
+
+    /// Names a split of a stream, so that the report has it also where no clip of it was kept.
+    pub fn know(&mut self, split: &str) {
+        if !self.splits.iter().any(|known| known == split) {
+            self.splits.push(split.into());
+        }
     }
 
     fn fill(&mut self, split: &str, source: &dyn Rows, progress: &dyn Fn(Tick)) -> Result<()> {
@@ -207,7 +269,9 @@ impl Store {
     /// # Errors
     /// If no row at all could be used, or a file cannot be written.
     pub fn finish<C: Contents>(self, mut index: Index<C>) -> Result<Report> {
-        let mut report = Report { dataset: String::new(), splits: Default::default() };
+        let mut report = Report::default();
+        report.files = self.journal.files().iter().map(FileRecord::report).collect();
+        report.files.sort_by(|a, b| a.path.cmp(&b.path));
         for split in &self.splits {
             let progress = self.journal.progress(split);
             let sum = |of: fn(&ShardRecord) -> usize| progress.shards.iter().map(of).sum();
@@ -237,9 +301,12 @@ impl Store {
         if !usable {
             // Nothing to go on from: the next try starts anew, perhaps with the right folder of pictures.
             self.journal.remove()?;
-            let first = report.splits.values().flat_map(|split| &split.skipped).next();
-            let example =
-                first.map_or(String::new(), |row| format!(" (first: {}: {})", row.picture, row.reason));
+            let rows = report.splits.values().flat_map(|split| &split.skipped);
+            let rows = rows.map(|row| (row.picture.as_str(), row.reason.as_str()));
+            let files =
+                report.files.iter().filter_map(|file| Some((file.path.as_str(), file.reason.as_deref()?)));
+            let example = rows.chain(files).next();
+            let example = example.map_or(String::new(), |(name, why)| format!(" (first: {name}: {why})"));
             return Err(Error::failed(format!(
                 "no {} could be used{example}; {} lists the reasons",
                 self.table.what,

@@ -144,15 +144,28 @@ fn strip(page: &mut String, clip: &Heard) -> Result<()> {
     let (frames, height, width) = clip.shape;
     let count = frames.min(STRIP);
     let which: Vec<usize> = (0..count).map(|i| i * frames / count).collect();
-    let picture = grid(clip, &which, count);
+    let (picture, shown) = apart(&grid(clip, &which, count), height, width);
     let scale = STRIP_SIDE as f64 / height.max(width) as f64;
     let _ = writeln!(
         page,
         "<figure class=\"strip\"><img src=\"{}\" style=\"width:{}px;max-width:100%\" alt=\"{count} frames\"></figure>",
-        data_uri(&png(&picture, height, count * width)?),
-        (count as f64 * width as f64 * scale).round()
+        data_uri(&png(&picture, height, shown)?),
+        (shown as f64 * scale).round()
     );
     Ok(())
+}
+
+/// A row of frames with a white line after each but the last, and the width of it all.
+fn apart(row: &[u8], height: usize, width: usize) -> (Vec<u8>, usize) {
+    let mut pixels = Vec::with_capacity(row.len() * 2);
+    for line in row.chunks_exact(row.len() / height) {
+        for (i, frame) in line.chunks_exact(width * 3).enumerate() {
+            pixels.extend_from_slice(if i > 0 { &[255; 3] } else { &[] });
+            pixels.extend_from_slice(frame);
+        }
+    }
+    let shown = pixels.len() / (height * 3);
+    (pixels, shown)
 }
 
 /// Pixels of a picture with these frames in rows of `columns`.
@@ -231,5 +244,11 @@ mod tests {
         assert_eq!(pixels[..12], clip.frames[72..84]);
         assert_eq!(pixels[12..24], clip.frames[..12]);
         assert_eq!(pixels[24..36], clip.frames[84..96]);
+        let (lines, width) = apart(&pixels, 3, 4);
+        assert_eq!((width, lines.len()), (9, 3 * 9 * 3));
+        assert_eq!(
+            (&lines[..12], &lines[12..15], &lines[15..27]),
+            (&pixels[..12], &[255; 3][..], &pixels[12..24])
+        );
     }
 }

@@ -26,7 +26,7 @@ const TITLE: f32 = 18.0;
 /// If there is no sound, or no sample to draw.
 pub fn spectrograms(sounds: &[(&str, &[f32])], rate: f64, marks: &[f64]) -> Result<Canvas> {
     let longest = sounds.iter().map(|(_, wave)| wave.len()).max().unwrap_or(0);
-    if longest == 0 || !(rate >= 1.0) {
+    if longest == 0 || rate.is_nan() || rate < 1.0 {
         return Err(Error::failed("a spectrogram needs at least one sample and a rate of 1 Hz or more"));
     }
     let panel = LEFT + WIDTH + RIGHT;

@@ -57,7 +57,7 @@ fn denser(wave: &[f32], times: usize) -> Vec<f32> {
     // The buffers come from the transforms themselves, and the wave is real: neither can fail.
     let _ = forward.process(&mut samples, &mut spectrum);
     longer[..spectrum.len()].copy_from_slice(&spectrum);
-    if wave.len() % 2 == 0 {
+    if wave.len().is_multiple_of(2) {
         // The highest bin stands for both its halves; among higher ones it is an ordinary bin, and real no more.
         longer[wave.len() / 2] *= 0.5;
     }

@@ -168,3 +168,34 @@ impl Random {
         (self.0 >> 33) % bound
     }
 }
+
+/// Runs a `prepare` of `out` that takes about `whole`, killing it at random instants, until the data set is complete; the
+/// number of kills.
+pub fn killed_until_done(
+    make: impl Fn() -> Command,
+    out: &Path,
+    whole: Duration,
+    random: &mut Random,
+) -> usize {
+    for kills in 0.. {
+        let mut child = make().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Longer and longer, so that it ends on a machine that has become slow, too.
+        let limit = whole.as_micros() as u64 * (10 + kills as u64) / 12;
+        let (started, wait) = (Instant::now(), Duration::from_micros(random.below(limit)));
+        while started.elapsed() < wait && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let ended = child.try_wait().unwrap();
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        if let Some(status) = ended {
+            assert!(status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return kills;
+        }
+        // The kill may have come after the last of the work.
+        if out.join("index.json").exists() && !out.join("prepare-journal.jsonl").exists() {
+            return kills + 1;
+        }
+    }
+    unreachable!()
+}

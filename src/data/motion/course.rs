@@ -102,9 +102,9 @@ fn bounce(bodies: &mut [Body], event: &Event, wait: f64) -> f64 {
             let Some((_, outward)) = one.meets(&other) else { return 0.0 };
             let speed = -dot(minus(other.velocity, one.velocity), outward);
             let push = 2.0 * speed / (1.0 / one.mass() + 1.0 / other.mass());
-            for axis in 0..2 {
-                bodies[i].velocity[axis] -= push / one.mass() * outward[axis];
-                bodies[j].velocity[axis] += push / other.mass() * outward[axis];
+            for (axis, along) in outward.into_iter().enumerate() {
+                bodies[i].velocity[axis] -= push / one.mass() * along;
+                bodies[j].velocity[axis] += push / other.mass() * along;
             }
             speed
         }

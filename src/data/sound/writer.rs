@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::format::{ClipRow, Format};
+use super::record::median;
 use crate::Result;
 use crate::data::index::{Index, SoundFormat};
 use crate::data::picture::Skipped;
@@ -85,6 +86,21 @@ impl SoundWriter {
     pub fn split(&mut self, split: &str, source: &dyn SoundSource, progress: &dyn Fn(Tick)) -> Result<()> {
         let rows = Clips { source, format: &self.plan.format };
         self.store.split(split, &rows, progress)
+    }
+
+    /// As [`SoundWriter::finish`], with the median loudness of all clips of a stream.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_stream(self) -> Result<(Report, Option<f64>)> {
+        let levels: Vec<f32> =
+            self.store.journal().files().iter().flat_map(|file| file.levels.iter().copied()).collect();
+        Ok((self.finish()?, median(&levels)))
+    }
+
+    /// What a stream needs.
+    pub(super) fn parts(&mut self) -> (&mut Store, &Format) {
+        (&mut self.store, &self.plan.format)
     }
 
     /// Writes the report and, last, the index; then the set is complete.

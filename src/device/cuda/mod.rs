@@ -11,6 +11,7 @@ mod graph;
 mod memory;
 mod modules;
 mod owned;
+mod ranges;
 mod shape;
 mod staging;
 
@@ -78,6 +79,7 @@ pub fn run_nodes(
 
 fn launch(program: &Program, nodes: Range<usize>, memory: &Memory, capturing: bool) -> Result<()> {
     for node in &program.nodes[nodes] {
+        let _range = ranges::range(node.op.name());
         let mut backend = Cuda::new(memory, capturing);
         node.op
             .cuda(&mut Launcher::new(program, node, STORAGE, &mut backend))

@@ -165,3 +165,31 @@ fn the_distance_is_the_formula() {
     let measured = spectral_distance(&y, &x);
     assert!((measured / (whole / 3.0) - 1.0).abs() < 1e-4, "{measured} {}", whole / 3.0);
 }
+
+#[test]
+fn the_truth_is_judged_right_and_another_clip_wrong() {
+    let options = MotionOptions { sample_rate: 4000, side: 8, frame_rate: (1, 1), ..Default::default() };
+    let world = World::new(options, 4).unwrap();
+    let (mut right, mut wrong) = (Judge::default(), Judge::default());
+    for i in 0..20 {
+        let (clip, other) = (world.clip(Split::Val, i), world.clip(Split::Val, i + 100));
+        let strike = |strike: &crate::data::motion::Strike| crate::data::sound::Strike {
+            seconds: strike.seconds as f32,
+            hertz: strike.hertz as f32,
+            loudness: strike.loudness as f32,
+        };
+        let strikes: Vec<_> = clip.strikes.iter().map(strike).collect();
+        right.hear(&clip.wave, &clip.wave, 4000.0, &strikes);
+        wrong.hear(&clip.wave, &other.wave, 4000.0, &strikes);
+    }
+    let (right, wrong) = (right.verdict(), wrong.verdict());
+    assert!(
+        right.onset_f1 > 0.95 && right.pitch_right > 0.9 && right.spectral_distance.mean == 0.0,
+        "{right:?}"
+    );
+    assert!(
+        wrong.onset_f1 < 0.4 && wrong.pitch_right < 0.4 && wrong.spectral_distance.mean > 1.0,
+        "{wrong:?}"
+    );
+    assert_eq!((right.clips, Judge::default().verdict().clips), (20, 0));
+}

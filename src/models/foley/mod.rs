@@ -33,6 +33,11 @@ pub use streaming::Next;
 
 /// The decoder's input before the first sample: silence in mu-law.
 pub const START: u32 = 128;
+/// Stands in the decoder's input for a sample that it is not to see, where embeddings are not tied: one behind the codes.
+pub fn mask(classes: usize) -> u32 {
+    classes as u32
+}
+
 /// A target that is none: the loss leaves it out.
 pub const IGNORED: u32 = u32::MAX;
 

@@ -1,7 +1,7 @@
 //! Forward, backward, weights and decoding against a naive f64 attention that walks the brute-force mask.
 
 use super::super::cpu_backward::{Operands, Split, split_backward};
-use super::super::pattern::ALL;
+use super::super::pattern::{ALL, Rate};
 use super::*;
 use crate::ops::philox;
 
@@ -262,6 +262,9 @@ fn kinds() -> Vec<Pattern> {
         Pattern::strided(4).with_prefix(3),
         Pattern::full().with_prefix(9),
         Pattern::dilated(1, 0, 4).with_prefix(70),
+        Pattern::in_time(1, 0, 6, Rate::new(2, 7)),
+        Pattern::in_time(0, 1, 5, Rate::new(5, 3)).with_prefix(2),
+        Pattern::in_time(0, 0, 300, Rate::new(1, 9)),
     ]
 }
 
@@ -344,6 +347,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         Case::new([3, 3, 16, 131, 131], &[Pattern::full()]).dropout(0.1),
         Case::new([1, 1, 32, 700, 700], &[Pattern::strided(16).with_prefix(2)]),
         Case::new([1, 3, 8, 500, 500], &[Pattern::dilated(9, 9, 3)]),
+        Case::new([1, 3, 8, 700, 410], &[Pattern::in_time(1, 0, 9, Rate::new(1, 17))]),
     ] {
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -199,7 +199,10 @@ pub static REGISTRY: &[Entry] = &[
     Entry {
         ops: &[
             ("attention", "softmax(q k^T / sqrt(d)) v over the pairs that a pattern shows, with dropout"),
-            ("attention decode", "one new query a sequence against a ring of keys and values"),
+            (
+                "attention decode",
+                "one new query a sequence against a ring of keys and values, or against keys that stay",
+            ),
             ("attention weights", "the softmax alone, for pictures of what the model looks at"),
         ],
         cases: super::attention::cases::cases,

@@ -5,7 +5,11 @@
 use crate::data::Order;
 use crate::data::codes;
 use crate::data::sound::{Encoding, SoundSplit};
-use crate::models::foley::START;
+use crate::models::foley::{START, mask};
+use crate::ops::philox;
+
+/// Sets the draws of clips that are not shown apart from all others of the same seed.
+const MASK_STREAM: u32 = 0x10af;
 
 /// What a pass reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +38,8 @@ pub struct Recipe {
     pub seed: u64,
     pub batch: usize,
     pub encoding: Encoding,
+    /// Share of the clips whose samples are not shown.
+    pub parallel: f32,
     /// Only the first clips of the split; 0 means all.
     pub first: usize,
 }
@@ -59,7 +65,16 @@ impl Recipe {
         let (epoch, within) = (pass / passes, (pass % passes) as usize);
         let order = Order::new(self.seed, epoch, self.clips(split));
         let clips: Vec<usize> = (0..batch).map(|i| order.get(within * batch + i)).collect();
-        gather(split, &clips, self.encoding)
+        let mut made = gather(split, &clips, self.encoding);
+        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let samples = made.samples();
+        for (clip, codes) in made.codes.chunks_mut(samples).enumerate() {
+            let draw = f64::from(philox::value(key, [MASK_STREAM, pass as u32], clip as u64)) / 65536.0;
+            if draw < f64::from(self.parallel) {
+                codes.fill(mask(self.encoding.levels()));
+            }
+        }
+        made
     }
 }
 

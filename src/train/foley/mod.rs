@@ -100,6 +100,7 @@ impl Prepared for FoleyRun {
                 seed: config.train.seed,
                 batch: config.train.batch,
                 encoding: identity.sound.encoding,
+                parallel: config.loss.parallel_prediction,
                 first: config.train.overfit,
             },
             loss: config.loss.clone(),
