@@ -78,3 +78,33 @@ EVOKE_KERNEL(expected_waveform_gradient_bf16, THREADS, 0, Global<bf16> gradient,
     for (int i = 0; i < OWN; ++i) out.at[i] = from_float<bf16>(to_float(slope.at[i]) * factor);
     store_wide(gradient, at, out);
 }
+
+// What known codes stand for, later by `shift` samples: wave[b, t] = v(codes[b, t - shift]), and 0 before the first one and
+// for a code that is none. 8 bytes or 6 a sample: bound by memory.
+namespace evoke {
+
+template <class T>
+EVOKE_DEVICE void decode_samples(Global<T> wave, Global<const uint32_t> codes, uint64_t count, int samples, int shift,
+                                 bool mu_law) {
+    const uint64_t i = uint64_t(block_x()) * THREADS + thread();
+    if (i >= count) return;
+    float value = 0.0f;
+    if (int(i % uint64_t(samples)) >= shift) {
+        const uint32_t code = codes.load(i - shift);
+        if (code < uint32_t(CODES)) value = decoded(int(code), mu_law);
+    }
+    wave.store(i, from_float<T>(value));
+}
+
+} // namespace evoke
+
+// wave (clips * samples), codes (clips * samples).
+EVOKE_KERNEL(decoded_samples_f32, THREADS, 0, Global<float> wave, Global<const uint32_t> codes, uint64_t count,
+             int samples, int shift, int mu_law) {
+    decode_samples(wave, codes, count, samples, shift, mu_law != 0);
+}
+
+EVOKE_KERNEL(decoded_samples_bf16, THREADS, 0, Global<bf16> wave, Global<const uint32_t> codes, uint64_t count,
+             int samples, int shift, int mu_law) {
+    decode_samples(wave, codes, count, samples, shift, mu_law != 0);
+}

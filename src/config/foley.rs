@@ -51,9 +51,9 @@ pub struct Foley {
     pub tie_embeddings: bool,
     pub encoder_dropout: f32,
     pub decoder_dropout: f32,
-    /// Decoder layers compute their activations again in the backward pass instead of keeping them: the same bits in
-    /// less memory and more time.
-    pub recompute: bool,
+    /// What of the decoder is computed again in the backward pass instead of being kept: the same bits in less memory
+    /// and more time.
+    pub recompute: Recompute,
     pub head: Head,
     /// Samples of a group, where `head = "groups"`.
     pub group: usize,
@@ -101,6 +101,16 @@ pub enum Head {
     Groups,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    None,
+    /// The inside of the feed-forward blocks, which is half of what a layer keeps.
+    FeedForward,
+    /// All of a layer but its first and its last sum.
+    Layer,
+}
+
 impl Default for Foley {
     fn default() -> Self {
         Foley {
@@ -127,7 +137,7 @@ impl Default for Foley {
             tie_embeddings: false,
             encoder_dropout: 0.1,
             decoder_dropout: 0.0,
-            recompute: false,
+            recompute: Recompute::None,
             head: Head::Classes,
             group: 500,
         }
@@ -142,6 +152,12 @@ pub struct SoundLoss {
     /// Of the code of each sample, with `head = "classes"`.
     pub cross_entropy: f32,
     pub label_smoothing: f32,
+    /// Of the difference of magnitudes of spectrograms (window 512, hop 256).
+    pub spectrogram: f32,
+    /// Of the multi-resolution spectrogram loss (Yamamoto 2020).
+    pub multi_resolution: f32,
+    /// The spectrogram term joins the clips of a batch into one signal, as the ancestor did.
+    pub joined: bool,
     /// Share of the clips whose samples the decoder is not shown in training: what it hears must then come from the
     /// frames alone, which teaches it to look at them (as CapPa does for captions). Needs `tie_embeddings = false`.
     pub parallel_prediction: f32,
@@ -149,7 +165,14 @@ pub struct SoundLoss {
 
 impl Default for SoundLoss {
     fn default() -> Self {
-        SoundLoss { cross_entropy: 1.0, label_smoothing: 0.0, parallel_prediction: 0.0 }
+        SoundLoss {
+            cross_entropy: 1.0,
+            label_smoothing: 0.0,
+            spectrogram: 0.0,
+            multi_resolution: 0.0,
+            joined: false,
+            parallel_prediction: 0.0,
+        }
     }
 }
 
@@ -169,6 +192,17 @@ impl Model for Foley {
         }
         rules.not_negative("loss.cross_entropy", loss.cross_entropy);
         rules.below_one("loss.label_smoothing", loss.label_smoothing);
+        rules.not_negative("loss.spectrogram", loss.spectrogram);
+        rules.not_negative("loss.multi_resolution", loss.multi_resolution);
+        let heard = loss.spectrogram > 0.0 || loss.multi_resolution > 0.0;
+        if self.head == Head::Groups && !heard {
+            rules.broken(
+                "model.head is groups, which learns from spectrograms alone: set loss.spectrogram or \
+                 loss.multi_resolution above 0",
+            );
+        } else if self.head == Head::Classes && !heard && loss.cross_entropy == 0.0 {
+            rules.broken("loss.cross_entropy, loss.spectrogram and loss.multi_resolution are all 0");
+        }
         rules.share("loss.parallel_prediction", loss.parallel_prediction);
         if loss.parallel_prediction > 0.0 && self.tie_embeddings {
             rules.broken(
@@ -189,6 +223,14 @@ impl Foley {
     /// Channels inside the feed-forward block.
     pub fn feed_forward(&self) -> usize {
         if self.feed_forward == 0 { 4 * self.width } else { self.feed_forward }
+    }
+
+    /// Tokens that the decoder makes of `samples` samples.
+    pub fn sequence(&self, samples: usize) -> usize {
+        match self.head {
+            Head::Classes => samples,
+            Head::Groups => samples / self.group.max(1),
+        }
     }
 
     /// Whether decoder layer `layer` looks at the frames, where there are any.

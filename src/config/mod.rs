@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use check::Rules;
-pub use foley::Foley;
+pub use foley::{Foley, SoundLoss};
 
 /// A run's whole configuration; `Config` is the captioner's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

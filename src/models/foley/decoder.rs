@@ -6,31 +6,41 @@
 use super::Ends;
 use super::positions::{LEAST_PERIOD, period, waves};
 use crate::Result;
-use crate::config::foley::Table;
+use crate::config::foley::{Head, Recompute, Table};
 use crate::config::{self, NormOrder};
 use crate::graph::{Graph, Id};
 use crate::nn::init::Init;
 use crate::nn::layers::{FeedForward, Linear, Norm, Residual, SelfAttention};
+use crate::nn::positions::sinusoid_1d;
 use crate::nn::{Parameter, Parameters, Part, Sites};
 use crate::ops::attention::pattern::{Pattern, Rate};
 use crate::ops::attention::{self, Heads};
 use crate::ops::embedding::embedding;
+use crate::ops::linear::linear;
+use crate::ops::positions::add_positions;
 
 const PART: Part = Part::Decoder;
 
 /// The decoder's parameters.
 #[derive(Debug)]
 pub struct Decoder {
-    pub(super) codes: Parameter,
+    pub(super) samples: Samples,
     pub(super) positions: Parameter,
     pub(super) first_norm: Option<Norm>,
     /// None in a set without pictures.
     memory: Option<Linear>,
     pub(super) layers: Vec<Layer>,
-    /// Where embeddings are not tied.
-    output: Option<Parameter>,
     /// Which frames' tokens a sample sees.
     pub(super) near: Pattern,
+}
+
+/// How samples come in and go out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Samples {
+    /// One by one: rows of a table of codes, and the table of the logits, which may be the same.
+    Codes { table: Parameter, output: Parameter },
+    /// The waveform of a group at a time.
+    Groups { enter: Linear, leave: Linear },
 }
 
 #[derive(Debug)]
@@ -70,17 +80,17 @@ impl Decoder {
         tokens: usize,
     ) -> Result<Decoder> {
         let (width, depth) = (config.width, config.decoder_layers);
-        // Unit variance after the scale of sqrt(width), and sensible logits where the table is the output layer too.
-        let table = Init::Normal((width as f32).powf(-0.5));
-        // Where it is not the output layer too, one more row is for samples that are not to be seen.
-        let rows = ends.classes + usize::from(!config.tie_embeddings);
-        let codes = p.add(PART, "decoder.codes", &[rows, width], table.clone());
+        let samples = Samples::new(p, config, ends);
+        let grouped = config.head == Head::Groups;
         let rows = match config.period {
+            // Groups are few.
+            _ if grouped => config.sequence(ends.samples),
             0 => period(ends.sample_rate, ends.pictures(), LEAST_PERIOD.max(2 * width)),
             rows => rows,
         };
         let init = match config.sample_positions {
             Table::Learned => Init::Normal(0.02),
+            Table::Sinusoid if grouped => Init::Constant(sinusoid_1d(rows, width)?),
             Table::Sinusoid => Init::Constant(waves(rows, width)),
         };
         let positions = p.add(PART, "decoder.positions", &[rows, width], init);
@@ -88,7 +98,7 @@ impl Decoder {
         let crossing = |i: usize| ends.frames > 0 && config.crosses(i);
         let looks = (0..depth).filter(|&i| crossing(i)).count();
         let memory = (looks > 0).then(|| Linear::new(p, PART, "decoder.memory", width, 2 * looks * width));
-        let patterns = config.layer_patterns(ends.samples)?;
+        let patterns = config.layer_patterns(config.sequence(ends.samples))?;
         let mut looked = 0;
         let mut layers = Vec::new();
         for (i, patterns) in patterns.into_iter().enumerate() {
@@ -115,15 +125,19 @@ impl Decoder {
                 feed_forward_norm,
             });
         }
-        let output =
-            (!config.tie_embeddings).then(|| p.add(PART, "decoder.output", &[ends.classes, width], table));
         let near = near(config, ends, tokens);
-        Ok(Decoder { codes, positions, first_norm, memory, layers, output, near })
+        Ok(Decoder { samples, positions, first_norm, memory, layers, near })
     }
 
-    /// The matrix (classes, width) of the output layer.
-    pub(super) fn output_table(&self, g: &mut Graph, p: &Parameters) -> Id {
-        p.on(g, self.output.unwrap_or(self.codes))
+    /// Hidden states to logits (batch * samples, classes), or to the waveform of groups (batch * groups, group).
+    pub(super) fn leave(&self, g: &mut Graph, p: &Parameters, hidden: Id) -> Result<Id> {
+        g.scope("output", |g| match self.samples {
+            Samples::Codes { output, .. } => {
+                let table = p.on(g, output);
+                linear(g, hidden, table, None, None)
+            }
+            Samples::Groups { leave, .. } => leave.trace(g, p, hidden, None),
+        })
     }
 
     /// Columns of the memory.
@@ -136,30 +150,43 @@ impl Decoder {
         self.memory.map(|memory| memory.trace(g, p, features, None)).transpose()
     }
 
-    /// Codes (batch, samples) to hidden states (batch * samples, width).
+    /// Codes (batch, samples) or groups (batch * samples, group) to hidden states (batch * samples, width).
     pub(super) fn trace(
         &self,
         g: &mut Graph,
         p: &Parameters,
         config: &config::Foley,
-        (codes, samples): (Id, usize),
+        (shown, samples): (Id, usize),
         seen: Seen,
         sites: &mut Sites,
     ) -> Result<Id> {
-        let (table, positions) = (p.on(g, self.codes), p.on(g, self.positions));
-        let scale = (config.width as f32).sqrt();
-        let rate = config.decoder_dropout;
-        let x = embedding(g, codes, samples, table, positions, scale, sites.dropout(rate))?;
+        let positions = p.on(g, self.positions);
+        let dropout = sites.dropout(config.decoder_dropout);
+        let x = match self.samples {
+            Samples::Codes { table, .. } => {
+                let (table, scale) = (p.on(g, table), (config.width as f32).sqrt());
+                embedding(g, shown, samples, table, positions, scale, dropout)?
+            }
+            Samples::Groups { enter, .. } => {
+                let x = enter.trace(g, p, shown, None)?;
+                add_positions(g, x, positions, dropout)?
+            }
+        };
         let mut residual = self.start(g, p, x)?;
         for (i, layer) in self.layers.iter().enumerate() {
-            let mut traced = |g: &mut Graph| {
-                g.scope(i.to_string(), |g| self.layer(g, p, config, layer, residual, samples, seen, sites))
-            };
-            residual = if config.recompute { g.recompute(traced) } else { traced(g) }?;
+            residual = g.scope(i.to_string(), |g| -> Result<Residual> {
+                let mut traced =
+                    |g: &mut Graph| self.layer(g, p, config, layer, residual, samples, seen, sites);
+                let whole = config.recompute == Recompute::Layer;
+                let (residual, branch) = if whole { g.recompute(traced) } else { traced(g) }?;
+                // The last sum is kept in any case: it is what the next layer reads.
+                layer.join(g, p, config, residual, branch, sites)
+            })?;
         }
         Ok(residual.branch_input)
     }
 
+    /// A layer up to its last sum: returns the residual stream, and the branch to be added to it.
     #[allow(clippy::too_many_arguments)] // the graph and the model stand before what is really passed
     fn layer(
         &self,
@@ -171,7 +198,7 @@ impl Decoder {
         samples: usize,
         seen: Seen,
         sites: &mut Sites,
-    ) -> Result<Residual> {
+    ) -> Result<(Residual, Id)> {
         let rate = config.decoder_dropout;
         let heads = Heads { batch: seen.batch, heads: config.heads, queries: samples, keys: samples };
         let dropout = sites.dropout(rate);
@@ -186,7 +213,7 @@ impl Decoder {
             let branch = cross.out.trace(g, p, mixed, None)?;
             residual = residual.join(g, p, branch, &cross.norm, config.norm, sites.dropout(rate))?;
         }
-        layer.feed_forward(g, p, config, residual, sites)
+        Ok((residual, layer.branch(g, p, config, residual)?))
     }
 
     /// The residual stream at the first layer.
@@ -207,8 +234,9 @@ fn near(config: &config::Foley, ends: Ends, tokens: usize) -> Pattern {
     }
     // Frames and samples that last equally long: frames / samples = number / (second * sample_rate).
     let (number, second) = ends.frame_rate;
-    let (frames, samples) = whole(u64::from(number), u64::from(second) * u64::from(ends.sample_rate));
-    Pattern::in_time(before as u32, after as u32, (tokens / ends.frames) as u32, Rate::new(frames, samples))
+    let group = if config.head == Head::Groups { config.group as u64 } else { 1 };
+    let (frames, queries) = whole(u64::from(number) * group, u64::from(second) * u64::from(ends.sample_rate));
+    Pattern::in_time(before as u32, after as u32, (tokens / ends.frames) as u32, Rate::new(frames, queries))
 }
 
 /// The fraction in lowest terms; where that is too large for 32 bits, the nearest that is not much larger than half.
@@ -225,17 +253,53 @@ fn whole(over: u64, under: u64) -> (u32, u32) {
 }
 
 impl Layer {
-    pub(super) fn feed_forward(
+    /// The feed-forward block, to be joined to the residual stream.
+    pub(super) fn branch(
         &self,
         g: &mut Graph,
         p: &Parameters,
         config: &config::Foley,
         residual: Residual,
+    ) -> Result<Id> {
+        let traced = |g: &mut Graph| self.feed_forward.trace(g, p, residual.branch_input, config.activation);
+        if config.recompute == Recompute::FeedForward { g.recompute(traced) } else { traced(g) }
+    }
+
+    pub(super) fn join(
+        &self,
+        g: &mut Graph,
+        p: &Parameters,
+        config: &config::Foley,
+        residual: Residual,
+        branch: Id,
         sites: &mut Sites,
     ) -> Result<Residual> {
-        let branch = self.feed_forward.trace(g, p, residual.branch_input, config.activation)?;
         let dropout = sites.dropout(config.decoder_dropout);
         residual.join(g, p, branch, &self.feed_forward_norm, config.norm, dropout)
+    }
+}
+
+impl Samples {
+    fn new(p: &mut Parameters, config: &config::Foley, ends: Ends) -> Samples {
+        let (width, group) = (config.width, config.group);
+        match config.head {
+            Head::Classes => {
+                // Unit variance after the scale of sqrt(width), and sensible logits where it is the output layer too.
+                let init = Init::Normal((width as f32).powf(-0.5));
+                // Where it is not, one more row is for samples that are not to be seen.
+                let rows = ends.classes + usize::from(!config.tie_embeddings);
+                let table = p.add(PART, "decoder.codes", &[rows, width], init.clone());
+                let output = match config.tie_embeddings {
+                    true => table,
+                    false => p.add(PART, "decoder.output", &[ends.classes, width], init),
+                };
+                Samples::Codes { table, output }
+            }
+            Head::Groups => Samples::Groups {
+                enter: Linear::new(p, PART, "decoder.enter", group, width),
+                leave: Linear::new(p, PART, "decoder.leave", width, group),
+            },
+        }
     }
 }
 

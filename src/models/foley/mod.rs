@@ -6,6 +6,7 @@
 
 mod decoder;
 mod encoder;
+mod losses;
 pub mod positions;
 mod session;
 #[cfg(test)]
@@ -14,18 +15,20 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 
-use crate::config;
+use crate::config::foley::Head;
+use crate::config::{self, SoundLoss};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::{Parameters, Sites};
-use crate::ops::cross_entropy::{self, Loss};
-use crate::ops::linear::linear;
 use crate::ops::patches::CHANNELS;
+use crate::ops::waveform::Codes;
+use crate::ops::waveform::decoded::groups_before;
 use crate::{Error, Result};
 
 pub use session::Session;
 
 use decoder::{Decoder, Seen};
 use encoder::Encoder;
+pub use losses::Losses;
 pub use streaming::Next;
 
 /// The decoder's input before the first sample: silence in mu-law.
@@ -54,6 +57,8 @@ pub struct Ends {
     pub sample_rate: u32,
     /// Codes that a sample can be.
     pub classes: usize,
+    /// What the codes stand for.
+    pub codes: Codes,
 }
 
 impl Ends {
@@ -78,13 +83,13 @@ pub struct Foley {
 pub struct Step {
     /// (batch * frames, height, width, 3) u8; none in a set without pictures.
     pub frames: Option<Id>,
-    /// (batch, samples) u32: [`START`], then the samples but for the last.
+    /// (batch, samples) u32: [`START`], then the samples but for the last. Groups are made from the targets before them.
     pub codes: Id,
     /// (batch * samples) u32: the samples, or [`IGNORED`].
     pub targets: Id,
-    /// (1): one over the number of targets in the whole step.
+    /// (1): one over the number of targets in the whole step, times the weight of the cross-entropy.
     pub scale: Id,
-    pub loss: Loss,
+    pub losses: Losses,
 }
 
 /// What a step is traced for.
@@ -93,6 +98,30 @@ pub struct Purpose {
     /// Dropout and a backward pass.
     pub train: bool,
     pub label_smoothing: f32,
+    /// Which terms of waveforms there are.
+    pub spectrogram: bool,
+    pub multi_resolution: bool,
+    /// The spectrogram term joins the clips of a batch into one signal.
+    pub joined: bool,
+}
+
+impl Purpose {
+    /// Training with these losses.
+    pub fn training(loss: &SoundLoss) -> Purpose {
+        Purpose {
+            train: true,
+            label_smoothing: loss.label_smoothing,
+            spectrogram: loss.spectrogram > 0.0,
+            multi_resolution: loss.multi_resolution > 0.0,
+            joined: loss.joined,
+        }
+    }
+
+    /// Held-out samples in nats, or groups by their spectrogram.
+    pub fn evaluation(head: Head) -> Purpose {
+        let spectrogram = head == Head::Groups;
+        Purpose { train: false, label_smoothing: 0.0, spectrogram, multi_resolution: false, joined: false }
+    }
 }
 
 impl Foley {
@@ -107,6 +136,12 @@ impl Foley {
             return Err(Error::usage(problems.join("; ")));
         }
         check(ends)?;
+        if config.head == Head::Groups && !ends.samples.is_multiple_of(config.group) {
+            return Err(Error::usage(format!(
+                "model.group is {}, but clips of {} samples are no whole groups; choose one that divides them",
+                config.group, ends.samples
+            )));
+        }
         let mut parameters = Parameters::default();
         let encoder = (ends.frames > 0).then(|| Encoder::new(&mut parameters, &config, ends)).transpose()?;
         let tokens = encoder.as_ref().map_or(0, Encoder::tokens);
@@ -135,43 +170,51 @@ impl Foley {
         let codes = g.input("codes", &[batch, samples], DType::U32);
         let targets = g.input("targets", &[batch * samples], DType::U32);
         let scale = g.input("loss scale", &[1], DType::F32);
-        let (frames, memory) = self.seen(g, batch, &mut sites)?;
-        let seen = Seen { memory, batch, tokens: self.tokens() };
-        let hidden = g.scope("decoder", |g| {
-            self.decoder.trace(g, &self.parameters, &self.config, (codes, samples), seen, &mut sites)
-        })?;
-        let logits = self.logits(g, hidden)?;
-        let smoothing = purpose.label_smoothing;
-        let loss = cross_entropy::cross_entropy_without(
-            g,
-            logits,
-            targets,
-            scale,
-            smoothing,
-            purpose.train,
-            IGNORED,
-        )?;
+        let shown = if self.groups() { targets } else { codes };
+        let (frames, made) = self.made(g, shown, batch, samples, &mut sites)?;
+        let losses = self.losses(g, made, targets, scale, samples, purpose)?;
         if purpose.train {
             g.differentiate()?;
         }
-        Ok(Step { frames, codes, targets, scale, loss })
+        Ok(Step { frames, codes, targets, scale, losses })
     }
 
-    /// Traces the logits (batch * samples, classes) of whole sequences; returns frames, codes and logits.
+    /// Traces whole sequences; returns frames, codes (as a [`Step`]'s; with `head = "groups"` the samples themselves), and
+    /// the logits (batch * samples, classes) or the waveform of groups (batch * groups, group).
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn predict(&self, g: &mut Graph, batch: usize, samples: usize) -> Result<(Option<Id>, Id, Id)> {
-        let mut sites = Sites::default();
         let codes = g.input("codes", &[batch, samples], DType::U32);
-        let (frames, memory) = self.seen(g, batch, &mut sites)?;
+        let (frames, made) = self.made(g, codes, batch, samples, &mut Sites::default())?;
+        g.keep(made);
+        Ok((frames, codes, made))
+    }
+
+    /// Whether it makes groups of samples, not codes.
+    pub fn groups(&self) -> bool {
+        self.config.head == Head::Groups
+    }
+
+    /// From codes to what the model makes of them and of the frames.
+    fn made(
+        &self,
+        g: &mut Graph,
+        codes: Id,
+        batch: usize,
+        samples: usize,
+        sites: &mut Sites,
+    ) -> Result<(Option<Id>, Id)> {
+        let (p, config) = (&self.parameters, &self.config);
+        let (frames, memory) = self.seen(g, batch, sites)?;
         let seen = Seen { memory, batch, tokens: self.tokens() };
-        let hidden = g.scope("decoder", |g| {
-            self.decoder.trace(g, &self.parameters, &self.config, (codes, samples), seen, &mut sites)
-        })?;
-        let logits = self.logits(g, hidden)?;
-        g.keep(logits);
-        Ok((frames, codes, logits))
+        let shown = match self.groups() {
+            true => groups_before(g, codes, samples, config.group, self.ends.codes)?,
+            false => codes,
+        };
+        let shown = (shown, config.sequence(samples));
+        let hidden = g.scope("decoder", |g| self.decoder.trace(g, p, config, shown, seen, sites))?;
+        Ok((frames, self.decoder.leave(g, p, hidden)?))
     }
 
     /// Traces the encoder alone: returns frames, and the decoder's view of them (batch * tokens, memory width); `None`
@@ -197,11 +240,6 @@ impl Foley {
         let features = g.scope("encoder", |g| encoder.trace(g, p, &self.config, frames, batch, sites))?;
         let memory = g.scope("decoder", |g| self.decoder.memory(g, p, features))?;
         Ok((Some(frames), memory))
-    }
-
-    fn logits(&self, g: &mut Graph, hidden: Id) -> Result<Id> {
-        let table = self.decoder.output_table(g, &self.parameters);
-        g.scope("logits", |g| linear(g, hidden, table, None, None))
     }
 }
 

@@ -28,6 +28,8 @@ struct StepKey {
     batch: usize,
     samples: usize,
     train: bool,
+    /// The terms of waveforms, and whether clips are joined.
+    waves: [bool; 3],
     /// Bits of the label smoothing, so that the key can be hashed.
     smoothing: u32,
 }
@@ -71,8 +73,9 @@ impl Session {
     /// # Errors
     /// If the shapes do not fit the model.
     pub fn step(&mut self, batch: usize, samples: usize, purpose: Purpose) -> Result<Arc<Planned<Step>>> {
-        let Purpose { train, label_smoothing } = purpose;
-        let key = StepKey { batch, samples, train, smoothing: label_smoothing.to_bits() };
+        let Purpose { train, label_smoothing, spectrogram, multi_resolution, joined } = purpose;
+        let waves = [spectrogram, multi_resolution, joined];
+        let key = StepKey { batch, samples, train, waves, smoothing: label_smoothing.to_bits() };
         if let Some(step) = self.steps.get(&key) {
             return Ok(step.clone());
         }

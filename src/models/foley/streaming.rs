@@ -2,14 +2,14 @@
 //! and values, each as long as its layer reaches back, so that memory does not grow with the sound.
 
 use super::Foley;
-use super::decoder::Layer;
-use crate::Result;
+use super::decoder::{Layer, Samples};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::Sites;
 use crate::ops::attention::Heads;
 use crate::ops::attention::decode::{Cache, decode, decode_fixed};
 use crate::ops::embedding::embedding_at;
 use crate::ops::ring::store;
+use crate::{Error, Result};
 
 /// The tensors of one step of streaming. The rings are inputs that outlive the step.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +43,13 @@ impl Foley {
     /// a limit (dense, strided, fixed) must keep; bands keep their window alone, whatever it is.
     ///
     /// # Errors
-    /// If the shapes do not fit.
+    /// If the shapes do not fit, or the model makes groups of samples: [`Foley::predict`] makes those.
     pub fn extend(&self, g: &mut Graph, batch: usize, most: usize) -> Result<Next> {
         let (config, p) = (&self.config, &self.parameters);
         let width = config.width;
+        let Samples::Codes { table, .. } = self.decoder.samples else {
+            return Err(Error::usage("model.head is groups: there are no samples one by one"));
+        };
         let mut sites = Sites::default();
         let codes = g.input("codes", &[batch], DType::U32);
         let position = g.input("position", &[1], DType::U32);
@@ -54,7 +57,7 @@ impl Foley {
         let moment = g.input("moment", &[1], DType::U32);
         let columns = self.memory_width();
         let memory = (columns > 0).then(|| g.input_activation("memory", &[batch * self.tokens(), columns]));
-        let (table, positions) = (p.on(g, self.decoder.codes), p.on(g, self.decoder.positions));
+        let (table, positions) = (p.on(g, table), p.on(g, self.decoder.positions));
         let x = embedding_at(g, codes, position, table, positions, (width as f32).sqrt())?;
         let mut residual = self.decoder.start(g, p, x)?;
         for layer in &self.decoder.layers {
@@ -77,9 +80,10 @@ impl Foley {
                 let branch = cross.out.trace(g, p, mixed, None)?;
                 residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
             }
-            residual = layer.feed_forward(g, p, config, residual, &mut sites)?;
+            let branch = layer.branch(g, p, config, residual)?;
+            residual = layer.join(g, p, config, residual, branch, &mut sites)?;
         }
-        let logits = self.logits(g, residual.branch_input)?;
+        let logits = self.decoder.leave(g, p, residual.branch_input)?;
         g.keep(logits);
         Ok(Next { codes, position, count, moment, memory, logits })
     }

@@ -275,6 +275,10 @@ pub static REGISTRY: &[Entry] = &[
         ops: &[("expected waveform", "the decoded sample's expectation under the softmax of its 256 logits")],
         cases: super::waveform::cases::cases,
     },
+    Entry {
+        ops: &[("decoded waveform", "what known codes stand for, now or some samples later")],
+        cases: super::waveform::decoded::cases,
+    },
 ];
 
 /// Every case of every op. Those without a reference are timed only.

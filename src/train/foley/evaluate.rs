@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::batch::{Batch, gather};
 use crate::Result;
+use crate::config::SoundLoss;
 use crate::data::sound::{Encoding, SoundSplit};
 use crate::device::StepState;
 use crate::eval::sound::bits::{Bits, bits_per_sample};
@@ -19,7 +20,9 @@ const GREY: u8 = 128;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     pub clips: usize,
+    /// With `head = "groups"` the mean squared difference of spectrograms instead, as `unit` says.
     pub bits_per_sample: Bits,
+    pub unit: &'static str,
     /// There are frames, so that there is something to ignore.
     pub pictures: bool,
 }
@@ -28,11 +31,12 @@ impl task::Report for Report {
     fn line(&self) -> String {
         let bits = &self.bits_per_sample;
         if !self.pictures {
-            return format!("{:.4} bits a sample over {} clips", bits.own, self.clips);
+            return format!("{:.4} {} over {} clips", bits.own, self.unit, self.clips);
         }
         format!(
-            "{:.4} bits a sample (another's video {:+.4} \u{b1} {:.4}, none {:+.4}) over {} clips",
+            "{:.4} {} (another's video {:+.4} \u{b1} {:.4}, none {:+.4}) over {} clips",
             bits.own,
+            self.unit,
             bits.gain(),
             bits.ci95,
             bits.none - bits.own,
@@ -51,9 +55,10 @@ impl task::Report for Report {
             return None;
         }
         Some(format!(
-            "the decoder ignores the video: another's costs {:+.4} bits a sample, which chance would explain (\u{b1} \
+            "the decoder ignores the video: another's costs {:+.4} {}, which chance would explain (\u{b1} \
              {:.4}); train longer, or raise the frame rate of the data or model.cross_window",
             bits.gain(),
+            self.unit,
             bits.ci95
         ))
     }
@@ -100,13 +105,14 @@ pub fn evaluate(
         (nats[1], nats[2]) = (nats[0].clone(), nats[0].clone());
     }
     let bits_per_sample = bits_per_sample(&nats[0], &nats[1], &nats[2]);
-    Ok(Report { clips: clips.len(), bits_per_sample, pictures })
+    let unit = if session.model.groups() { "of spectrogram loss" } else { "bits a sample" };
+    Ok(Report { clips: clips.len(), bits_per_sample, unit, pictures })
 }
 
 /// Mean nats a sample of each clip of a batch, seen with `frames`.
 fn nats_of(session: &mut Session, batch: &Batch, frames: &[u8]) -> Result<Vec<f64>> {
     let samples = batch.samples();
-    let purpose = Purpose { train: false, label_smoothing: 0.0 };
+    let purpose = Purpose::evaluation(session.model.config.head);
     let step = session.step(batch.batch, samples, purpose)?;
     let (program, ends) = (&step.program, step.ends);
     if let Some(id) = ends.frames {
@@ -114,12 +120,22 @@ fn nats_of(session: &mut Session, batch: &Batch, frames: &[u8]) -> Result<Vec<f6
     }
     session.memory.write(program, ends.codes, &batch.codes);
     session.memory.write(program, ends.targets, &batch.targets);
-    session.memory.write(program, ends.scale, &[1.0f32]);
+    let weights = SoundLoss { spectrogram: 1.0, ..SoundLoss::default() };
+    ends.weigh(&mut session.memory, program, &weights, 1.0, samples);
     session.run(program, &StepState::default())?;
-    let nats = session.memory.read(program, ends.loss.nats);
-    let means =
-        nats.chunks(samples).map(|clip| clip.iter().map(|&n| f64::from(n)).sum::<f64>() / samples as f64);
-    let means = means.collect();
+    let means = match (ends.losses.cross_entropy, ends.losses.spectrogram) {
+        (Some(loss), _) => {
+            let nats = session.memory.read(program, loss.nats);
+            let sum = |clip: &[f32]| clip.iter().map(|&n| f64::from(n)).sum::<f64>();
+            nats.chunks(samples).map(|clip| sum(clip) / samples as f64).collect()
+        }
+        // Groups have no probabilities: each clip's distance, in the unit that becomes 1 as bits.
+        (None, Some((_, loss))) => {
+            let distances = session.memory.read(program, loss.clips);
+            distances.iter().map(|&distance| f64::from(distance) * std::f64::consts::LN_2).collect()
+        }
+        (None, None) => Vec::new(),
+    };
     session.memory.check()?;
     Ok(means)
 }

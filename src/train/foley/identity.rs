@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::sound::{Format, SoundSet};
+use crate::data::sound::{Encoding, Format, SoundSet};
 use crate::error::At;
 use crate::models::foley::Ends;
+use crate::ops::waveform::Codes;
 use crate::train::files::{self, Files};
 use crate::{Error, Result};
 
@@ -37,7 +38,9 @@ impl Identity {
                 encoding.name()
             )));
         }
-        Ok(Ends { height, width, frames, frame_rate, samples, sample_rate, classes: encoding.levels() })
+        let codes = if encoding == Encoding::Linear8 { Codes::Linear } else { Codes::MuLaw };
+        let classes = encoding.levels();
+        Ok(Ends { height, width, frames, frame_rate, samples, sample_rate, classes, codes })
     }
 
     /// Writes the file, whole or not at all.

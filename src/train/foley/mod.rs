@@ -39,7 +39,7 @@ pub struct FoleyRun {
 pub struct FoleyTask {
     session: Session,
     recipe: Recipe,
-    label_smoothing: f32,
+    loss: config::SoundLoss,
     train: SoundSplit,
     evaluated: SoundSplit,
     /// Those of `evaluated` that are listened to.
@@ -103,7 +103,7 @@ impl Prepared for FoleyRun {
                 parallel: config.loss.parallel_prediction,
                 first: config.train.overfit,
             },
-            label_smoothing: config.loss.label_smoothing,
+            loss: config.loss.clone(),
             train,
             evaluated,
             clips: spread(held, config.train.evaluate_pictures),
@@ -117,7 +117,7 @@ impl Prepared for FoleyRun {
 /// # Errors
 /// If the model cannot be planned.
 pub fn budget(model: &Foley, config: &Config, device: Device) -> Result<Budget> {
-    let purpose = Purpose { train: true, label_smoothing: config.loss.label_smoothing };
+    let purpose = Purpose::training(&config.loss);
     let mut step = Graph::storing(device.storage());
     model.step(&mut step, config.train.batch, model.ends.samples, purpose)?;
     Ok(Budget::of(step, &model.parameters, config.optimizer.average > 0.0, device))
@@ -173,7 +173,7 @@ impl Task for FoleyTask {
     }
 
     fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
-        let purpose = Purpose { train: true, label_smoothing: self.label_smoothing };
+        let purpose = Purpose::training(&self.loss);
         let planned = self.session.step(batch.batch, batch.samples(), purpose)?;
         let (program, ends) = (&planned.program, planned.ends);
         if let Some(frames) = ends.frames {
@@ -181,9 +181,10 @@ impl Task for FoleyTask {
         }
         self.session.memory.write(program, ends.codes, &batch.codes);
         self.session.memory.write(program, ends.targets, &batch.targets);
-        self.session.memory.write(program, ends.scale, &[scale]);
+        let samples = batch.targets.len();
+        ends.weigh(&mut self.session.memory, program, &self.loss, scale, samples);
         self.session.run(program, state)?;
-        let loss = self.session.memory.read(program, ends.loss.sums)[0];
+        let loss = ends.loss(&self.session.memory, program);
         self.session.memory.check()?;
         Ok(loss)
     }

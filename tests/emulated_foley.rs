@@ -1,0 +1,138 @@
+//! The foley model on the CUDA kernels, in the emulator, against the CPU: losses, gradients and streaming.
+#![cfg(feature = "emulator")]
+
+use evoke::config::foley::{Head, Preset, Recompute, Tokens};
+use evoke::config::{self, Optimizer, SoundLoss};
+use evoke::device::{Device, StepState};
+use evoke::graph::plan::Region;
+use evoke::models::engine::Engine;
+use evoke::models::foley::{Ends, Foley, Purpose, START};
+use evoke::ops::cases::random;
+use evoke::ops::waveform::Codes;
+
+const BATCH: usize = 2;
+const ENDS: Ends = Ends {
+    height: 8,
+    width: 16,
+    frames: 4,
+    frame_rate: (25, 1),
+    samples: 80,
+    sample_rate: 500,
+    classes: 256,
+    codes: Codes::MuLaw,
+};
+
+fn small() -> config::Foley {
+    config::Foley {
+        width: 64,
+        heads: 2,
+        encoder_layers: 1,
+        decoder_layers: 2,
+        feed_forward: 96,
+        patch: 8,
+        window: 12,
+        period: 128,
+        ..config::Foley::default()
+    }
+}
+
+fn engine(model: &Foley, device: Device, optimizer: Option<&Optimizer>) -> Engine {
+    let mut engine = Engine::new(&model.parameters, device, optimizer).unwrap();
+    engine.initialise(&model.parameters, 3);
+    engine
+}
+
+fn shown(sound: &[u32]) -> Vec<u32> {
+    sound
+        .chunks(ENDS.samples)
+        .flat_map(|clip| std::iter::once(START).chain(clip[..ENDS.samples - 1].iter().copied()))
+        .collect()
+}
+
+/// The loss and the gradient of one step.
+fn step(config: &config::Foley, terms: &SoundLoss, device: Device) -> (f32, Vec<f32>) {
+    let model = Foley::new(config, ENDS).unwrap();
+    let mut engine = engine(&model, device, Some(&Optimizer::default()));
+    let mut graph = engine.graph();
+    let step = model.step(&mut graph, BATCH, ENDS.samples, Purpose::training(terms)).unwrap();
+    let planned = engine.planned(graph, step, Region::Work).unwrap();
+    let program = &planned.program;
+    let sound = random::tokens(5, BATCH * ENDS.samples, 256);
+    let pixels = random::bytes(4, BATCH * ENDS.frames * ENDS.height * ENDS.width * 3);
+    engine.memory.write(program, step.frames.unwrap(), &pixels);
+    engine.memory.write(program, step.codes, &shown(&sound));
+    engine.memory.write(program, step.targets, &sound);
+    step.weigh(&mut engine.memory, program, terms, 1.0 / sound.len() as f32, sound.len());
+    let state = StepState { seed: 9, pass: 1, step: 1, learning_rate: 1e-3 };
+    engine.run(program, &state).unwrap();
+    let gradient = engine.memory.flat(Region::Gradients).to_vec();
+    (step.loss(&engine.memory, program), gradient)
+}
+
+/// Cosine of the angle between two gradients.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn training_steps_agree_with_the_cpu() {
+    let codes = SoundLoss::default();
+    let waves = SoundLoss { spectrogram: 0.5, multi_resolution: 0.5, ..SoundLoss::default() };
+    let groups = config::Foley { head: Head::Groups, group: 16, ..small() };
+    let cases = [
+        ("band", small(), &codes),
+        (
+            "longformer, a token a frame",
+            config::Foley { tokens: Tokens::Frame, preset: Preset::Longformer, ..small() },
+            &codes,
+        ),
+        ("sparse", config::Foley { preset: Preset::SparseStrided, stride: 8, ..small() }, &waves),
+        ("groups", groups, &waves),
+    ];
+    for (name, config, terms) in cases {
+        let (exact, exact_gradient) = step(&config, terms, Device::Cpu);
+        let (found, gradient) = step(&config, terms, Device::Emulated);
+        assert!((found / exact - 1.0).abs() <= 0.01, "{name}: loss {found}, on the CPU {exact}");
+        let agreement = cosine(&gradient, &exact_gradient);
+        assert!(agreement >= 0.998, "{name}: the gradients' cosine is {agreement}");
+        let again = config::Foley { recompute: Recompute::Layer, ..config.clone() };
+        assert!(step(&again, terms, Device::Emulated) == (found, gradient), "{name}: recompute changes bits");
+    }
+}
+
+#[test]
+fn streaming_agrees_with_the_cpu() {
+    let texts = ["dilated:3:5 band:4+prefix:1", "fixed:16:2"].map(String::from);
+    let config = config::Foley { patterns: texts.into(), ..small() };
+    let model = Foley::new(&config, ENDS).unwrap();
+    let sound = random::tokens(6, BATCH * ENDS.samples, 256);
+    let codes = shown(&sound);
+    let pixels = random::bytes(4, BATCH * ENDS.frames * ENDS.height * ENDS.width * 3);
+    let [exact, found] = [Device::Cpu, Device::Emulated].map(|device| {
+        let mut engine = engine(&model, device, None);
+        let mut graph = engine.graph();
+        let seen = model.encode(&mut graph, BATCH).unwrap().unwrap();
+        let encoder = engine.planned(graph, seen, Region::Work).unwrap();
+        let mut graph = engine.graph();
+        let next = model.extend(&mut graph, BATCH, ENDS.samples).unwrap();
+        let planned = engine.planned(graph, next, Region::Decode).unwrap();
+        engine.memory.write(&encoder.program, seen.0, &pixels);
+        engine.run(&encoder.program, &StepState::default()).unwrap();
+        engine.memory.copy((&encoder.program, seen.1), (&planned.program, next.memory.unwrap()));
+        let mut logits = Vec::new();
+        // Longer than the rings of the first layer, and through a border of blocks.
+        for t in 0..40 {
+            let last: Vec<u32> = codes.chunks(ENDS.samples).map(|clip| clip[t]).collect();
+            engine.memory.write(&planned.program, next.codes, &last);
+            engine.memory.write(&planned.program, next.position, &[t as u32]);
+            engine.memory.write(&planned.program, next.count, &[t as u32 + 1]);
+            engine.run(&planned.program, &StepState::default()).unwrap();
+            engine.memory.check().unwrap();
+            logits.extend_from_slice(&engine.memory.read(&planned.program, next.logits));
+        }
+        logits
+    });
+    let agreement = cosine(&exact, &found);
+    assert!(agreement >= 0.9995, "the logits' cosine is {agreement}");
+}
