@@ -21,6 +21,7 @@ mod prepare_video;
 mod score;
 mod selftest;
 mod show;
+mod sound;
 mod train;
 mod verify;
 
@@ -32,7 +33,7 @@ pub use output::Output;
 
 use crate::{Error, Result};
 
-/// Train Transformers that describe pictures, on any machine.
+/// Train Transformers that describe pictures and make the sound of silent video, on any machine.
 #[derive(Debug, Parser)]
 #[command(
     name = "evoke",
@@ -55,6 +56,7 @@ enum Command {
     Verify(verify::Args),
     Train(train::Args),
     Caption(caption::Args),
+    Sound(sound::Args),
     Evaluate(evaluate::Args),
     Score(score::Args),
     Selftest(selftest::Args),
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Verify(args) => args.run(&out),
         Command::Train(args) => args.run(&out),
         Command::Caption(args) => args.run(&out),
+        Command::Sound(args) => args.run(&out),
         Command::Evaluate(args) => args.run(&out),
         Command::Score(args) => args.run(&out),
         Command::Selftest(args) => args.run(&out),

@@ -3,8 +3,8 @@
 pub mod beam;
 mod driver;
 mod look;
-mod sound;
 pub mod sampling;
+mod sound;
 
 pub use driver::{caption, describe};
 pub use look::attention;

@@ -55,7 +55,13 @@ impl Session {
     /// If the device cannot be used or has too little memory.
     pub fn new(model: Foley, device: Device, optimizer: Option<&Optimizer>) -> Result<Session> {
         let engine = Engine::new(&model.parameters, device, optimizer)?;
-        Ok(Session { model, engine, steps: HashMap::new(), encoders: HashMap::new(), streams: HashMap::new() })
+        Ok(Session {
+            model,
+            engine,
+            steps: HashMap::new(),
+            encoders: HashMap::new(),
+            streams: HashMap::new(),
+        })
     }
 
     /// Draws the initial weights from `seed`.

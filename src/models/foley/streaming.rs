@@ -75,7 +75,8 @@ impl Foley {
             if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
                 let q = cross.query.trace(g, p, residual.branch_input, None)?;
                 let (k, v) = cross.keys_and_values(g, memory, width);
-                let heads = Heads { batch, heads: config.heads, queries: self.ends.samples, keys: self.tokens() };
+                let heads =
+                    Heads { batch, heads: config.heads, queries: self.ends.samples, keys: self.tokens() };
                 let mixed = decode_fixed(g, [q, k, v], moment, heads, &[self.decoder.near])?;
                 let branch = cross.out.trace(g, p, mixed, None)?;
                 residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
