@@ -15,8 +15,10 @@
 //
 // At N = 512, hop 256: 8 bytes a sample read and 4 written (f32; a quarter more reaches the caches), so 64 clips of 16 000
 // samples are 12 MB or 4 us at 3.3 TB/s. A frame is three transforms of 5 M log2 M = 10 k FLOPs and some 13 k around
-// them: 5 000 frames, 220 MFLOP, or 6 us at 40 TFLOP/s. What bounds it is neither but the barriers: ten a transform, 5
-// frames in a row, some 10 k cycles a block, all blocks at once. Predicted: 12 us, and 3 each for the kernels of sums.
+// them: 5 000 frames, 220 MFLOP, or 6 us at 40 TFLOP/s. What bounds it is neither but the barriers:
+// eight a transform, 5 frames in a row, some 10 k cycles a block; 118 registers let 4 blocks of 128 threads share a
+// multiprocessor, so 1024 blocks take two turns on 132 of them. Predicted, never measured: 12 to 15 us, and 3 for each of
+// the two kernels of sums.
 #pragma once
 
 #include "primitives/warp.cuh"
@@ -82,6 +84,7 @@ template <int N> struct Mel {
     // Sums the bins of every band, in their order; gives the squares of frames that count.
     template <class Counts> EVOKE_DEVICE float sum_bands(int bands, Counts counts) const {
         float squares = 0.0f;
+        EVOKE_ROLLED
         for (int item = thread(); item < S::FRAMES * (bands + 2); item += S::THREADS) {
             const int frame = item / (bands + 2), place = item % (bands + 2), band = place - 1;
             float sum = 0.0f;
@@ -158,6 +161,7 @@ EVOKE_DEVICE void spectrogram_loss(const Signals<T> &at, const Borders *borders,
     EVOKE_UNROLL
     for (int i = 0; i < OWN; ++i) gradient[i] = 0.0f;
 
+    EVOKE_ROLLED
     for (int frame = first; frame < last; frame += S::FRAMES) {
         const auto start_of = [&](int g) { return (frame + g) * hop; };
         const auto counts = [&](int g) { return frame + g < last && start_of(g) >= begin; };
@@ -184,6 +188,7 @@ EVOKE_DEVICE void spectrogram_loss(const Signals<T> &at, const Borders *borders,
             return bins_of(transform.load(index * M + k), transform.load(index * M + (M - k) % M), transform.twiddle(k));
         };
         if constexpr (MEL) {
+            EVOKE_ROLLED
             for (int item = thread(); item < S::FRAMES * (M / 2 + 1); item += S::THREADS) {
                 const int g = item / (M / 2 + 1), k = item % (M / 2 + 1);
                 const Bins s = pair_of(2 * g, k), t = pair_of(2 * g + 1, k);
@@ -221,23 +226,23 @@ EVOKE_DEVICE void spectrogram_loss(const Signals<T> &at, const Borders *borders,
             transform.store(2 * g * M + k, s.low);
             if (k > 0 && k < M - k) transform.store(2 * g * M + M - k, s.high);
         };
-        for (int item = thread(); item < S::FRAMES * M / 2; item += S::THREADS) {
-            const int g = item / (M / 2), k = item % (M / 2);
-            if (frame + g >= last) continue;
-            compare_pair(g, k);
-            if (k == 0) compare_pair(g, M / 2);
+        EVOKE_ROLLED // one copy of the comparison, or the mel form spills
+        for (int item = thread(); item < S::FRAMES * (M / 2 + 1); item += S::THREADS) {
+            const int g = item / (M / 2 + 1);
+            if (frame + g < last) compare_pair(g, item % (M / 2 + 1));
         }
         if (train) {
             sync_block();
             transform.template run<S::FRAMES, 2>(
                 [&](int index, int i) { return transform.load(2 * index * M + i); });
             sync_block();
-            EVOKE_UNROLL
-            for (int i = 0; i < OWN; ++i) {
-                const int sample = begin + i * S::THREADS + thread();
-                for (int g = 0; g < S::FRAMES; ++g) {
-                    const int n = sample - start_of(g);
-                    if (n < 0 || n >= settings.window || frame + g >= last) continue;
+            EVOKE_ROLLED
+            for (int g = 0; g < S::FRAMES && frame + g < last; ++g) {
+                const int first_n = begin + thread() - start_of(g);
+                EVOKE_UNROLL
+                for (int i = 0; i < OWN; ++i) {
+                    const int n = first_n + i * S::THREADS;
+                    if (n < 0 || n >= settings.window) continue;
                     const Complex pair = transform.load(2 * g * M + n / 2);
                     gradient[i] += window.load(n) * (n % 2 == 0 ? pair.re : -pair.im);
                 }

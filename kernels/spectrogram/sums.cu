@@ -35,11 +35,11 @@ EVOKE_KERNEL(spectrogram_clips, CLIPS_THREADS, 0, Global<float> clips, Global<fl
     }
     // Beside silence a ratio says nothing.
     const bool silent = sums[1] <= count * double(settings.floor);
-    const float ratio = silent ? 0.0f : sqrt(float(sums[0] / sums[1]));
+    const float ratio = silent ? 0.0f : evoke::sqrt(float(sums[0] / sums[1]));
     clips.store(block_x(), ratio + float(sums[2] / count));
     if (!slopes) return;
     const float half = 0.5f * scale.load(0) * factor;
-    const float norms = sqrt(float(sums[0])) * sqrt(float(sums[1]));
+    const float norms = evoke::sqrt(float(sums[0])) * evoke::sqrt(float(sums[1]));
     slopes.store(2 * block_x(), silent || norms == 0.0f ? 0.0f : half / norms);
     slopes.store(2 * block_x() + 1, half / entries);
 }
