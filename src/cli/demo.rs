@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Output;
 use super::prepare_scenes::Scenes;
+use super::{Output, demo_foley};
 use crate::config::Config;
 use crate::data::scenes::Level;
 use crate::data::{Dataset, Split};
@@ -40,9 +40,9 @@ const ON_PAGE: usize = 12;
 pub struct Args {
     #[command(subcommand)]
     model: Option<Model>,
-    /// Folder for everything the demo makes; an earlier demo's is replaced
-    #[arg(long, default_value = "demo-captioner", global = true)]
-    out: PathBuf,
+    /// Folder for everything the demo makes; an earlier demo's is replaced [default: demo-captioner or demo-foley]
+    #[arg(long, global = true)]
+    out: Option<PathBuf>,
     #[arg(long, default_value_t = 1, global = true)]
     seed: u64,
     /// auto, cpu, cuda or cuda:N
@@ -53,10 +53,12 @@ pub struct Args {
     steps: Option<usize>,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
 enum Model {
     /// From a picture to its sentence (the default)
     Captioner,
+    /// From a silent video to its sound
+    Foley,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,12 +84,24 @@ struct HeldOut {
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
-        let Model::Captioner = self.model.unwrap_or(Model::Captioner);
-        let began = Instant::now();
         let device = Device::parse(&self.device)?;
         out.note(device.describe(&self.device));
-        fresh_folder(&self.out)?;
-        let (data_folder, run_folder) = (self.out.join("data"), self.out.join("run"));
+        let model = self.model.unwrap_or(Model::Captioner);
+        let own = match model {
+            Model::Captioner => "demo-captioner",
+            Model::Foley => "demo-foley",
+        };
+        let folder = self.out.clone().unwrap_or_else(|| own.into());
+        fresh_folder(&folder)?;
+        match model {
+            Model::Captioner => self.captioner(&folder, device, out),
+            Model::Foley => demo_foley::run(&folder, self.seed, device, self.steps, out),
+        }
+    }
+
+    fn captioner(self, folder: &Path, device: Device, out: &Output) -> Result<()> {
+        let began = Instant::now();
+        let (data_folder, run_folder) = (folder.join("data"), folder.join("run"));
 
         out.note("1/4 drawing scenes");
         Scenes {
@@ -123,12 +137,12 @@ impl Args {
         let unseen = Judged::new(&mut trained, data.split("unseen")?)?;
 
         out.note("4/4 drawing");
-        let attention = self.out.join("attention.png");
+        let attention = folder.join("attention.png");
         let first = &unseen.described[0];
         let pixels = unseen.split.pixels(first.sample);
         let caption = decode::caption(&mut trained.session, pixels, Method::GREEDY)?.remove(0);
         decode::attention(&mut trained.session, &trained.vocabulary, pixels, &caption)?.save(&attention)?;
-        let page = self.out.join("report.html");
+        let page = folder.join("report.html");
         let report = Report {
             seconds: began.elapsed().as_secs_f64(),
             peak_bytes: budget::peak_memory(),
@@ -147,7 +161,7 @@ impl Args {
         let html = page_of(&report, &run_folder, &[&seen, &unseen], &attention)?;
         std::fs::write(&page, html).at("write", &page)?;
         if !out.json {
-            print!("{}", terminal_gallery(&self.out, &seen, &unseen)?);
+            print!("{}", terminal_gallery(folder, &seen, &unseen)?);
         }
         out.result(&report, told)
     }

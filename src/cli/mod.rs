@@ -3,6 +3,7 @@
 mod bench;
 mod caption;
 mod demo;
+mod demo_foley;
 mod doctor;
 mod evaluate;
 mod inspect;

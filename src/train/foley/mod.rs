@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod evaluate;
 pub mod identity;
+pub mod listen;
 pub mod load;
 
 use std::path::Path;
