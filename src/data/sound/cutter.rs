@@ -165,7 +165,7 @@ pub fn cut(
             samples.resize(format.samples, 0.0);
         }
         let level = loudness::decibels(&samples);
-        if rules.silence.is_some_and(|floor| !(level >= floor)) {
+        if rules.silence.is_some_and(|floor| level.is_nan() || level < floor) {
             record.drop(Why::Silent, 1);
         } else if rules.cuts == Cuts::Drop && has_cut(&frames, frame, rules.cut_threshold) {
             record.drop(Why::Cut, 1);
