@@ -13,13 +13,16 @@ use crate::graph::Id;
 use crate::graph::plan::Region;
 use crate::models::engine::{Engine, Planned};
 
+/// Frames, and the decoder's view of them.
+type EncoderPlan = Arc<Planned<(Id, Id)>>;
+
 /// A foley model with its memory. What is common to all models is the [`Engine`]'s, reached through it.
 #[derive(Debug)]
 pub struct Session {
     pub model: Foley,
     engine: Engine,
     steps: HashMap<StepKey, Arc<Planned<Step>>>,
-    encoders: HashMap<usize, Option<Arc<Planned<(Id, Id)>>>>,
+    encoders: HashMap<usize, Option<EncoderPlan>>,
     streams: HashMap<(usize, usize), Arc<Planned<Next>>>,
 }
 
@@ -96,7 +99,7 @@ impl Session {
     ///
     /// # Errors
     /// If the shapes do not fit the model.
-    pub fn encoder(&mut self, batch: usize) -> Result<Option<Arc<Planned<(Id, Id)>>>> {
+    pub fn encoder(&mut self, batch: usize) -> Result<Option<EncoderPlan>> {
         if let Some(encoder) = self.encoders.get(&batch) {
             return Ok(encoder.clone());
         }
