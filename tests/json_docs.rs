@@ -176,3 +176,51 @@ fn commands_with_a_model_print_what_is_documented() {
     let report = check("caption", &output.stdout);
     assert!(report["pictures"][0]["error"].is_string(), "{report}");
 }
+
+/// Half a second of a tone, as WAV.
+fn tone(path: &Path, rate: u32) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(path, spec).expect("a file");
+    for n in 0..rate / 2 {
+        let value = (f64::from(n) * 0.3).sin() * 9000.0;
+        file.write_sample(value as i16).expect("a sample");
+    }
+    file.finalize().expect("a whole file");
+}
+
+#[test]
+fn what_foleys_commands_print_is_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let scenes = "prepare scenes --video --train 4 --val 2 --unseen 2 --size 16 --seconds 0.2 --rate 1600 \
+                  --shapes 1 --out film --json";
+    check("prepare scenes --video", &evoke(at, scenes));
+    check("inspect (sound)", &evoke(at, "inspect film --json"));
+    check("verify", &evoke(at, "verify film --json"));
+    let small = "--set width=32 --set heads=1 --set encoder_layers=1 --set decoder_layers=2 --set patch=8 \
+                 --set window=16 --set batch=2 --set steps=2 --device cpu --quiet --json";
+    check("train foley", &evoke(at, &format!("train foley --data film --out seen {small}")));
+    let report = check("evaluate (foley)", &evoke(at, "evaluate seen --data film --device cpu --json"));
+    assert_eq!(report["pictures"], json!(true));
+    check("plan video", &evoke(at, "plan video --minutes 1000 --fps 10 --size 200x200 --json"));
+
+    std::fs::create_dir(at.join("wav")).expect("a folder");
+    for name in ["a", "b", "c"] {
+        tone(&at.join(format!("wav/{name}.wav")), 1600);
+    }
+    check(
+        "prepare video",
+        &evoke(at, "prepare audio wav --rate 1600 --seconds 0.1 --val-share 0 --out heard --json"),
+    );
+    check("train foley", &evoke(at, &format!("train foley --data heard --out deaf {small}")));
+    let report =
+        check("sound", &evoke(at, "sound deaf --seconds 0.3 --out s.wav --device cpu --quiet --json"));
+    assert_eq!(report["samples"], json!(480));
+    let made = hound::WavReader::open(at.join("s.wav")).expect("a WAV file");
+    assert_eq!((made.duration(), made.spec().sample_rate), (480, 1600));
+}

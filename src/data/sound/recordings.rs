@@ -309,14 +309,14 @@ mod tests {
             list(arguments, &SOUNDS).unwrap().into_iter().map(|item| item.name).collect()
         };
         let whole = folder.path().to_path_buf();
-        assert_eq!(names(&[whole.clone()]), ["a/one.wav", "b/one.wav", "b/two.WAV"]);
+        assert_eq!(names(std::slice::from_ref(&whole)), ["a/one.wav", "b/one.wav", "b/two.WAV"]);
         let both = names(&[whole.join("a"), whole.join("b")]);
         assert_eq!(both.iter().filter(|name| name.ends_with("one.wav") && name.len() > 20).count(), 2);
         assert!(list(&[whole.join("none")], &SOUNDS).is_err());
         let error = list(&[whole.join("a")], &FILMS).unwrap_err().to_string();
         assert!(error.contains("mp4"), "{error}");
 
-        let mut items = list(&[whole.clone()], &SOUNDS).unwrap();
+        let mut items = list(std::slice::from_ref(&whole), &SOUNDS).unwrap();
         assert!(!read_lists(&whole, &mut items).unwrap());
         std::fs::write(whole.join("validation_list.txt"), "b/one.wav\nb/gone.wav\n").unwrap();
         assert!(read_lists(&whole, &mut items).unwrap());
