@@ -1,4 +1,4 @@
-//! Writes a data set of pictures with captions: rows from any source, through the [`super::store`].
+//! Writes a data set of pictures with captions: rows from any source, through the `store`.
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! its sound, drawn from a seed.
 //!
 //! Everything is a pure function of (options, seed, split, index), with the same bits on every machine. Strikes have
-//! exact times (see [`course`]); [`voice`] says how they sound; nothing but a strike makes a sound, so whoever watches
+//! exact times (see `course`); `voice` says how they sound; nothing but a strike makes a sound, so whoever watches
 //! can know all that is to be heard. Some shapes never appear in some colours in training: see [`World`].
 
 mod body;

@@ -1,4 +1,4 @@
-//! Judging sound: strikes that are heard ([`onsets`], [`pitch`]), bits a sample ([`bits`]), and how far two spectra are
+//! Judging sound: strikes that are heard ([`mod@onsets`], [`pitch`]), bits a sample ([`bits`]), and how far two spectra are
 //! apart ([`distance`]); [`Judge`] takes them together.
 //!
 //! Everything here takes waveforms with values in -1..=1 and a rate in samples a second.
