@@ -205,8 +205,13 @@ fn what_foleys_commands_print_is_documented() {
     let small = "--set width=32 --set heads=1 --set encoder_layers=1 --set decoder_layers=2 --set patch=8 \
                  --set window=16 --set batch=2 --set steps=2 --device cpu --quiet --json";
     check("train foley", &evoke(at, &format!("train foley --data film --out seen {small}")));
-    let report = check("evaluate (foley)", &evoke(at, "evaluate seen --data film --device cpu --json"));
+    let report = check(
+        "evaluate (foley)",
+        &evoke(at, "evaluate seen --data film --device cpu --listen 2 --page p.html --json"),
+    );
     assert_eq!(report["pictures"], json!(true));
+    assert_eq!(report["heard"]["clips"], json!(2));
+    assert!(std::fs::read_to_string(at.join("p.html")).expect("a page").contains("<audio"));
     check("plan video", &evoke(at, "plan video --minutes 1000 --fps 10 --size 200x200 --json"));
 
     std::fs::create_dir(at.join("wav")).expect("a folder");

@@ -9,37 +9,41 @@ use super::Output;
 use super::method::MethodArgs;
 use crate::config::{self, Model as _};
 use crate::data::Dataset;
-use crate::data::sound::SoundSet;
 use crate::device::Device;
 use crate::error::At;
 use crate::train::captioner::{evaluate, load};
-use crate::train::foley;
 use crate::train::run_folder::RunFolder;
-use crate::train::task::{Report as _, spread};
+use crate::train::task::Report as _;
 use crate::{Error, Result};
 
 /// Score a run on held-out pictures or clips: losses, scores, and whether the decoder looks at what it is shown
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the run
-    run: PathBuf,
+    pub(super) run: PathBuf,
     /// Folder that `evoke prepare` made, with the run's tokenizer or format of sound
     #[arg(long)]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Which split
     #[arg(long, default_value = "val")]
-    split: String,
+    pub(super) split: String,
     /// Pictures or clips to look at, spread over the split; 0 means all
     #[arg(long, default_value_t = 0, value_name = "N")]
-    pictures: usize,
+    pub(super) pictures: usize,
     #[command(flatten)]
-    method: MethodArgs,
+    pub(super) method: MethodArgs,
     /// Write the captions in COCO's results format, for `evoke score` and other tools
     #[arg(long, value_name = "RESULTS.json")]
     results: Option<PathBuf>,
+    /// Of a foley run: clips to make the sound of and to judge, spread over the split
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(super) listen: usize,
+    /// A page to see those clips and to hear truth and model
+    #[arg(long, value_name = "PAGE.html", requires = "listen")]
+    pub(super) page: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
-    device: String,
+    pub(super) device: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,63 +56,12 @@ struct Report {
     warning: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Heard {
-    step: u64,
-    split: String,
-    #[serde(flatten)]
-    report: foley::evaluate::Report,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<String>,
-}
-
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
         match RunFolder::model(&self.run)? {
-            config::Foley::NAME => self.hear(out),
+            config::Foley::NAME => self.hear(out), // evaluate_sound.rs
             _ => self.describe(out),
         }
-    }
-
-    /// A foley run: bits a sample.
-    fn hear(self, out: &Output) -> Result<()> {
-        let device = Device::parse(&self.device)?;
-        let mut trained = foley::load::load(&self.run, device, &mut |line| out.note(line))?;
-        let data = SoundSet::open(&self.data)?;
-        trained.identity.check(&data)?;
-        let split = data.split(&self.split)?;
-        let clips = spread(split.len(), self.pictures);
-        if clips.is_empty() {
-            return Err(Error::failed(format!(
-                "{}: the split {:?} holds no clips; choose another with --split",
-                self.data.display(),
-                self.split
-            )));
-        }
-        let (encoding, batch) = (trained.identity.sound.encoding, trained.config.train.batch);
-        let report = foley::evaluate::evaluate(&mut trained.session, &split, &clips, encoding, batch)?;
-        let warning = report.warning();
-        let report = Heard { step: trained.step, split: self.split, report, warning };
-        out.result(&report, |heard| {
-            let bits = &heard.report.bits_per_sample;
-            let mut text = format!(
-                "{} clips of {:?}, step {}\n\nbits a sample    {:>8.4}   with the clip's own video",
-                heard.report.clips, heard.split, heard.step, bits.own
-            );
-            if heard.report.pictures {
-                text.push_str(&format!(
-                    "\n                 {:>8.4}   with another's ({:+.4} \u{b1} {:.4})\n                 {:>8.4}   with none",
-                    bits.other,
-                    bits.gain(),
-                    bits.ci95,
-                    bits.none
-                ));
-            }
-            if let Some(warning) = &heard.warning {
-                text.push_str(&format!("\n\nwarning: {warning}"));
-            }
-            text
-        })
     }
 
     fn describe(self, out: &Output) -> Result<()> {

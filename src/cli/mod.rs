@@ -6,6 +6,7 @@ mod demo;
 mod demo_foley;
 mod doctor;
 mod evaluate;
+mod evaluate_sound;
 mod inspect;
 mod inspect_sound;
 mod method;
