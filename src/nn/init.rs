@@ -9,6 +9,8 @@ pub enum Init {
     Ones,
     /// Normal with this standard deviation.
     Normal(f32),
+    /// These values, from which training goes on.
+    From(Vec<f32>),
     /// Not trained: these very values.
     Constant(Vec<f32>),
 }
@@ -31,7 +33,7 @@ impl Init {
         match self {
             Init::Zeros => out.fill(0.0),
             Init::Ones => out.fill(1.0),
-            Init::Constant(values) => out.copy_from_slice(values),
+            Init::From(values) | Init::Constant(values) => out.copy_from_slice(values),
             Init::Normal(deviation) => {
                 let key = [seed as u32, (seed >> 32) as u32];
                 for (block, out) in out.chunks_mut(4).enumerate() {

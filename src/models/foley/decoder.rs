@@ -4,7 +4,7 @@
 //! layers * 2 * width).
 
 use super::Ends;
-use super::positions::{LEAST_PERIOD, period, waves};
+use super::positions::{LEAST_PERIOD, codes, period, waves};
 use crate::Result;
 use crate::config::foley::{Head, Recompute, Table};
 use crate::config::{self, NormOrder};
@@ -285,13 +285,13 @@ impl Samples {
         match config.head {
             Head::Classes => {
                 // Unit variance after the scale of sqrt(width), and sensible logits where it is the output layer too.
-                let init = Init::Normal((width as f32).powf(-0.5));
+                let init = |more: usize| Init::From(codes(ends.classes, more, width));
                 // Where it is not, one more row is for samples that are not to be seen.
-                let rows = ends.classes + usize::from(!config.tie_embeddings);
-                let table = p.add(PART, "decoder.codes", &[rows, width], init.clone());
+                let more = usize::from(!config.tie_embeddings);
+                let table = p.add(PART, "decoder.codes", &[ends.classes + more, width], init(more));
                 let output = match config.tie_embeddings {
                     true => table,
-                    false => p.add(PART, "decoder.output", &[ends.classes, width], init),
+                    false => p.add(PART, "decoder.output", &[ends.classes, width], init(0)),
                 };
                 Samples::Codes { table, output }
             }

@@ -27,6 +27,25 @@ pub fn waves(period: usize, width: usize) -> Vec<f32> {
     values
 }
 
+/// `[classes + more, width]`: a start for tables of sample codes, in which codes of nearly the same loudness lie near each
+/// other, as words do not. Channels 2i and 2i + 1 of code c are the cosine and the sine of `2 pi f_i c / classes`, with
+/// `f_i` from half a turn to an eighth of the classes in equal factors, scaled to a variance of 1 / width. The `more` rows
+/// behind them, which are no codes, are 0.
+pub fn codes(classes: usize, more: usize, width: usize) -> Vec<f32> {
+    let (least, most, pairs) = (0.5, (classes as f64 / 8.0).max(1.0), width / 2);
+    let size = (2.0 / width as f64).sqrt();
+    let mut values = Vec::with_capacity((classes + more) * width);
+    for code in 0..classes {
+        for i in 0..pairs {
+            let turns = least * (most / least).powf(i as f64 / (pairs - 1).max(1) as f64);
+            let angle = TAU * turns * code as f64 / classes as f64;
+            values.extend([(size * angle.cos()) as f32, (size * angle.sin()) as f32]);
+        }
+    }
+    values.resize((classes + more) * width, 0.0);
+    values
+}
+
 /// `count` different whole numbers from 1 to `most`, as geometric as can be.
 fn turns(most: usize, count: usize) -> Vec<usize> {
     let mut turns: Vec<usize> = Vec::with_capacity(count);
