@@ -21,6 +21,9 @@ use crate::ops::positions::add_positions;
 
 const PART: Part = Part::Decoder;
 
+/// The output table starts this much smaller than the samples' own: the first guess is no surer than it is right.
+const OUTPUT_SIZE: f32 = 0.4;
+
 /// The decoder's parameters.
 #[derive(Debug)]
 pub struct Decoder {
@@ -284,15 +287,17 @@ impl Samples {
         let (width, group) = (config.width, config.group);
         match config.head {
             Head::Classes => {
-                // Unit variance after the scale of sqrt(width), and sensible logits where it is the output layer too.
-                let init = |more: usize| Init::From(codes(ends.classes, more, width));
-                // Where it is not, one more row is for samples that are not to be seen.
-                let more = usize::from(!config.tie_embeddings);
-                let table = p.add(PART, "decoder.codes", &[ends.classes + more, width], init(more));
-                let output = match config.tie_embeddings {
-                    true => table,
-                    false => p.add(PART, "decoder.output", &[ends.classes, width], init(0)),
-                };
+                // Unit variance after the scale of sqrt(width), and sensible logits where one table serves both ends.
+                if config.tie_embeddings {
+                    let start = Init::Normal((width as f32).powf(-0.5));
+                    let table = p.add(PART, "decoder.codes", &[ends.classes, width], start);
+                    return Samples::Codes { table, output: table };
+                }
+                // One more row is for samples that are not to be seen.
+                let table = Init::From(codes(ends.classes, 1, width, 1.0));
+                let table = p.add(PART, "decoder.codes", &[ends.classes + 1, width], table);
+                let output = Init::From(codes(ends.classes, 0, width, OUTPUT_SIZE));
+                let output = p.add(PART, "decoder.output", &[ends.classes, width], output);
                 Samples::Codes { table, output }
             }
             Head::Groups => Samples::Groups {

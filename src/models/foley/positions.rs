@@ -29,11 +29,11 @@ pub fn waves(period: usize, width: usize) -> Vec<f32> {
 
 /// `[classes + more, width]`: a start for tables of sample codes, in which codes of nearly the same loudness lie near each
 /// other, as words do not. Channels 2i and 2i + 1 of code c are the cosine and the sine of `2 pi f_i c / classes`, with
-/// `f_i` from half a turn to an eighth of the classes in equal factors, scaled to a variance of 1 / width. The `more` rows
+/// `f_i` from half a turn to an eighth of the classes in equal factors, scaled to a variance of size^2 / width. The `more` rows
 /// behind them, which are no codes, are 0.
-pub fn codes(classes: usize, more: usize, width: usize) -> Vec<f32> {
+pub fn codes(classes: usize, more: usize, width: usize, size: f32) -> Vec<f32> {
     let (least, most, pairs) = (0.5, (classes as f64 / 8.0).max(1.0), width / 2);
-    let size = (2.0 / width as f64).sqrt();
+    let size = f64::from(size) * (2.0 / width as f64).sqrt();
     let mut values = Vec::with_capacity((classes + more) * width);
     for code in 0..classes {
         for i in 0..pairs {
