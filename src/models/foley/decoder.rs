@@ -22,7 +22,7 @@ use crate::ops::positions::add_positions;
 const PART: Part = Part::Decoder;
 
 /// The output table starts this much smaller than the samples' own: the first guess is no surer than it is right.
-const OUTPUT_SIZE: f32 = 0.4;
+const OUTPUT_SIZE: f32 = 0.25;
 
 /// The decoder's parameters.
 #[derive(Debug)]
