@@ -1,9 +1,12 @@
 //! `prepare`, `inspect` and `verify` as a user runs them: bad input gets one clear line, kills lose nothing.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::contents;
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
@@ -303,17 +306,6 @@ fn damage_is_named_with_file_and_column() {
     std::fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
     assert!(refused(run(&["inspect", text(&out)]), 1).contains("train-00000.safetensors"));
     assert!(refused(run(&["verify", text(&out)]), 1).contains("faults"));
-}
-
-/// Everything in a folder, by name.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
-    files.sort();
-    files
 }
 
 /// Options that make shards of 21 pictures (1 MiB at 128 x 128), so that there is something to keep.

@@ -1,5 +1,7 @@
 //! Any byte of a data set flipped, any file cut: `verify` names file and column, and opening never crashes.
 
+mod common;
+
 use std::path::Path;
 
 use evoke::data::picture::{Fit, Preprocessing, Skipped};
@@ -45,13 +47,7 @@ fn make(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut writer = Writer::create(folder, plan, vocabulary, false).unwrap();
     writer.split("train", &Small, &|_| ()).unwrap();
     writer.finish().unwrap();
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
-    files.sort();
-    files
+    common::contents(folder)
 }
 
 /// Reads everything that training would read.

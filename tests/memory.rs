@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use evoke::config::Config;
 use evoke::data::loader::{Batch, Recipe};
-use evoke::data::{Dataset, Split};
+use evoke::data::{Dataset, Split, Visits};
 use evoke::device::{Device, StepState};
 use evoke::graph::plan::Region;
 use evoke::models::captioner::{Captioner, Ends, Purpose, Session};
@@ -68,7 +68,12 @@ impl Training {
         let model = Captioner::new(&config.model, ends).unwrap();
         let mut session = Session::new(model, Device::Cpu, Some(&config.optimizer)).unwrap();
         session.initialise(1);
-        let recipe = Recipe { seed: 1, batch, max_words: 16, word_dropout: 0.0, parallel: 0.0, first: 0 };
+        let recipe = Recipe {
+            visits: Visits { seed: 1, batch, first: 0 },
+            max_words: 16,
+            word_dropout: 0.0,
+            parallel: 0.0,
+        };
         Training { session, batch: recipe.make(split, 0), step: 0 }
     }
 

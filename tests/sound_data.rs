@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{Random, evoke, json, killed_until_done, refused, refused_after, says, succeeded};
+use common::{Random, contents, evoke, json, killed_until_done, refused, refused_after, says, succeeded};
 use evoke::data::codes::{Encoding, decode_all};
 use evoke::data::sound::SoundSet;
 use serde_json::Value;
@@ -44,17 +44,6 @@ fn audio(from: &Path, out: &Path, options: &[&str]) -> Command {
 fn file<'a>(report: &'a Value, name: &str) -> &'a Value {
     let files = report["files"].as_array().unwrap();
     files.iter().find(|file| file["path"] == name).unwrap_or_else(|| panic!("{name} in {files:?}"))
-}
-
-/// All files of a finished set.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
-    files.sort();
-    files
 }
 
 #[test]

@@ -204,6 +204,11 @@ impl Model for Foley {
             rules.broken("loss.cross_entropy, loss.spectrogram and loss.multi_resolution are all 0");
         }
         rules.share("loss.parallel_prediction", loss.parallel_prediction);
+        if loss.parallel_prediction > 0.0 && self.head == Head::Groups {
+            rules.broken(
+                "loss.parallel_prediction is above 0, but model.head = \"groups\" shows no single samples: set it to 0",
+            );
+        }
         if loss.parallel_prediction > 0.0 && self.tie_embeddings {
             rules.broken(
                 "loss.parallel_prediction is above 0, but model.tie_embeddings = true leaves no embedding for a sample \

@@ -76,13 +76,17 @@ pub fn encode(encoding: Encoding, sample: f32) -> u16 {
 
 /// The value of a code, in [-1, 1). Codes beyond the levels count as the highest.
 pub fn decode(encoding: Encoding, code: u16) -> f32 {
+    value(encoding, code) as f32
+}
+
+/// The same in double precision.
+pub fn value(encoding: Encoding, code: u16) -> f64 {
     let levels = encoding.levels() as f64;
     let y = f64::from(code).min(levels - 1.0) / (levels / 2.0) - 1.0;
-    let x = match encoding {
+    match encoding {
         Encoding::Linear8 => y,
         Encoding::MuLaw8 | Encoding::MuLaw16 => (levels.powf(y.abs()) - 1.0).copysign(y) / (levels - 1.0),
-    };
-    x as f32
+    }
 }
 
 /// Samples as a data set stores them: one byte a sample, or two with the lower first.

@@ -7,7 +7,7 @@ use super::hash_hex;
 use super::index::{Captioned, Index, TOKENIZER};
 use super::picture::Preprocessing;
 use super::shard::{Shard, picture_schema};
-use super::shards::{Shards, check_text, text};
+use super::shards::{Shards, Splits, check_text, text};
 use super::vocabulary::Vocabulary;
 use crate::error::At;
 use crate::{Error, Result};
@@ -25,7 +25,7 @@ pub struct Dataset {
     folder: PathBuf,
     index: Index,
     vocabulary: Vocabulary,
-    splits: Vec<(String, Split)>,
+    splits: Splits<Split>,
 }
 
 impl Dataset {
@@ -58,7 +58,7 @@ impl Dataset {
             let shards = Shards::open(folder, &record.shards, |shard| check(shard, contents))?;
             splits.push((name.clone(), Split { shards: Arc::new(shards) }));
         }
-        Ok(Dataset { folder: folder.into(), index, vocabulary, splits })
+        Ok(Dataset { folder: folder.into(), index, vocabulary, splits: Splits(splits) })
     }
 
     /// Height of every picture in pixels.
@@ -98,7 +98,7 @@ impl Dataset {
 
     /// The names of the splits, sorted.
     pub fn split_names(&self) -> impl Iterator<Item = &str> {
-        self.splits.iter().map(|(name, _)| name.as_str())
+        self.splits.names()
     }
 
     /// A split by its name.
@@ -106,15 +106,7 @@ impl Dataset {
     /// # Errors
     /// If there is none of that name; the error lists those that are there.
     pub fn split(&self, name: &str) -> Result<Split> {
-        let found = self.splits.iter().find(|(known, _)| known == name);
-        found.map(|(_, split)| split.clone()).ok_or_else(|| {
-            let known: Vec<&str> = self.split_names().collect();
-            Error::failed(format!(
-                "{}: has no split {name:?}, only {}; choose one of them, or prepare the data with one",
-                self.folder.display(),
-                known.join(", ")
-            ))
-        })
+        self.splits.get(name, &self.folder)
     }
 }
 

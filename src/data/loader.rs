@@ -1,10 +1,9 @@
 //! Batches of captioned pictures for training: a pure function of (seed, pass).
 //!
-//! An epoch visits each picture once, with one of its captions, in the order of [`Order`]; the pictures that do not
-//! fill a last batch sit this epoch out (others will the next). So a resume needs the number of the pass alone.
+//! [`Visits`] says which pictures a pass visits; each comes with one of its captions.
 
 use super::vocabulary::{END, MASK, PAD, START};
-use super::{Order, Split, choose};
+use super::{Split, Visits, choose};
 use crate::ops::philox;
 
 /// Caption lengths are rounded up to multiples of this, so that few plans serve all batches.
@@ -40,42 +39,23 @@ impl Batch {
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    pub seed: u64,
-    pub batch: usize,
+    pub visits: Visits,
     /// Longest caption, the end token included.
     pub max_words: usize,
     pub word_dropout: f32,
     /// Share of passes that are parallel predictions.
     pub parallel: f32,
-    /// Only the first pictures of the split; 0 means all.
-    pub first: usize,
 }
 
 impl Recipe {
-    fn pictures(&self, split: &Split) -> usize {
-        if self.first == 0 { split.len() } else { self.first.min(split.len()) }
-    }
-
-    /// Pictures in one pass: never one twice.
-    pub fn batch_of(&self, split: &Split) -> usize {
-        self.batch.min(self.pictures(split))
-    }
-
-    /// Passes in one epoch.
-    pub fn passes_of(&self, split: &Split) -> usize {
-        (self.pictures(split) / self.batch_of(split).max(1)).max(1)
-    }
-
     /// The batch of pass number `pass`, counted from 0.
     pub fn make(&self, split: &Split, pass: u64) -> Batch {
-        let (batch, passes) = (self.batch_of(split), self.passes_of(split) as u64);
-        let (epoch, within) = (pass / passes, (pass % passes) as usize);
-        let order = Order::new(self.seed, epoch, self.pictures(split));
-        let samples: Vec<usize> = (0..batch).map(|i| order.get(within * batch + i)).collect();
+        let (epoch, samples) = self.visits.of_pass(split.len(), pass);
+        let seed = self.visits.seed;
         let picks: Vec<(usize, usize)> =
-            samples.iter().map(|&s| (s, choose(self.seed, epoch, s, split.caption_count(s)))).collect();
+            samples.iter().map(|&s| (s, choose(seed, epoch, s, split.caption_count(s)))).collect();
         let mut made = gather(split, &picks, self.max_words);
-        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let key = [seed as u32, (seed >> 32) as u32];
         let draw = |stream: u32, element: u64| {
             f64::from(philox::value(key, [stream, pass as u32], element)) / 65536.0
         };

@@ -28,7 +28,7 @@ pub mod vocabulary;
 pub mod writer;
 
 pub use dataset::{Dataset, Split};
-pub use order::{Order, choose};
+pub use order::{Order, Visits, choose};
 pub use vocabulary::Vocabulary;
 
 /// The hash of everything here that is written down: xxh3 with 64 bits, as 16 hexadecimal digits.

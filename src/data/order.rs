@@ -88,6 +88,40 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// Which samples each pass of a run visits: an epoch visits each once, in the order of [`Order`]; those that do not fill a
+/// last batch sit this epoch out, others will the next. A pure function of the pass, so a resume needs its number alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Visits {
+    pub seed: u64,
+    pub batch: usize,
+    /// Only the first samples; 0 means all.
+    pub first: usize,
+}
+
+impl Visits {
+    fn samples(&self, len: usize) -> usize {
+        if self.first == 0 { len } else { self.first.min(len) }
+    }
+
+    /// Samples in one pass over a split of `len`: never one twice.
+    pub fn batch_of(&self, len: usize) -> usize {
+        self.batch.min(self.samples(len))
+    }
+
+    /// Passes in one epoch.
+    pub fn passes_of(&self, len: usize) -> usize {
+        (self.samples(len) / self.batch_of(len).max(1)).max(1)
+    }
+
+    /// The epoch of pass number `pass`, counted from 0, and its samples.
+    pub fn of_pass(&self, len: usize, pass: u64) -> (u64, Vec<usize>) {
+        let (batch, passes) = (self.batch_of(len), self.passes_of(len) as u64);
+        let (epoch, within) = (pass / passes, (pass % passes) as usize);
+        let order = Order::new(self.seed, epoch, self.samples(len));
+        (epoch, (0..batch).map(|i| order.get(within * batch + i)).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

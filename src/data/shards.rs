@@ -51,6 +51,33 @@ impl Shards {
     }
 }
 
+/// The splits of a data set, by name.
+#[derive(Debug)]
+pub struct Splits<T>(pub Vec<(String, T)>);
+
+impl<T: Clone> Splits<T> {
+    /// Their names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The one of this name, of the data set in `folder`.
+    ///
+    /// # Errors
+    /// If there is none of that name; the error lists those that are there.
+    pub fn get(&self, name: &str, folder: &Path) -> Result<T> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, split)| split.clone()).ok_or_else(|| {
+            let known: Vec<&str> = self.names().collect();
+            Error::failed(format!(
+                "{}: has no split {name:?}, only {}; choose one of them, or prepare the data with one",
+                folder.display(),
+                known.join(", ")
+            ))
+        })
+    }
+}
+
 fn open(
     path: &PathBuf,
     record: &ShardRecord,

@@ -1,5 +1,7 @@
 //! What every model needs of a device: its memory, the optimizer's update, and plans that are made once.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::Result;
@@ -15,6 +17,39 @@ use crate::ops::optimizer::{self, AdamW};
 pub struct Planned<T> {
     pub program: Program,
     pub ends: T,
+}
+
+/// Plans that are made once, each for its shape.
+#[derive(Debug)]
+pub struct Plans<K, T>(HashMap<K, Arc<Planned<T>>>);
+
+impl<K, T> Default for Plans<K, T> {
+    fn default() -> Self {
+        Plans(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash, T> Plans<K, T> {
+    /// The plan of this shape: the one that is known, or what `trace` gives.
+    ///
+    /// # Errors
+    /// If the shapes do not fit the model, or the device has too little memory.
+    pub fn of(
+        &mut self,
+        key: K,
+        engine: &mut Engine,
+        region: Region,
+        trace: impl FnOnce(&mut Graph) -> Result<T>,
+    ) -> Result<Arc<Planned<T>>> {
+        if let Some(known) = self.0.get(&key) {
+            return Ok(known.clone());
+        }
+        let mut graph = engine.graph();
+        let ends = trace(&mut graph)?;
+        let planned = engine.planned(graph, ends, region)?;
+        self.0.insert(key, planned.clone());
+        Ok(planned)
+    }
 }
 
 /// A model's place on a device.

@@ -3,3 +3,4 @@
 pub mod captioner;
 pub mod engine;
 pub mod foley;
+pub mod session;

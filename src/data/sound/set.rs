@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::format::{Format, Strike};
 use crate::data::index::{Index, SoundFormat};
 use crate::data::shard::Shard;
-use crate::data::shards::{Shards, check_text, text};
+use crate::data::shards::{Shards, Splits, check_text, text};
 use crate::{Error, Result};
 
 /// A folder that `evoke prepare video`, `audio` or `scenes --video` made: `index.json` and shards.
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct SoundSet {
     folder: PathBuf,
     index: Index<SoundFormat>,
-    splits: Vec<(String, SoundSplit)>,
+    splits: Splits<SoundSplit>,
 }
 
 impl SoundSet {
@@ -34,7 +34,7 @@ impl SoundSet {
             let columns = Columns::of(format);
             splits.push((name.clone(), SoundSplit { shards: Arc::new(shards), columns }));
         }
-        Ok(SoundSet { folder: folder.into(), index, splits })
+        Ok(SoundSet { folder: folder.into(), index, splits: Splits(splits) })
     }
 
     /// What every clip is.
@@ -59,7 +59,7 @@ impl SoundSet {
 
     /// The names of the splits, sorted.
     pub fn split_names(&self) -> impl Iterator<Item = &str> {
-        self.splits.iter().map(|(name, _)| name.as_str())
+        self.splits.names()
     }
 
     /// A split by its name.
@@ -67,15 +67,7 @@ impl SoundSet {
     /// # Errors
     /// If there is none of that name; the error lists those that are there.
     pub fn split(&self, name: &str) -> Result<SoundSplit> {
-        let found = self.splits.iter().find(|(known, _)| known == name);
-        found.map(|(_, split)| split.clone()).ok_or_else(|| {
-            let known: Vec<&str> = self.split_names().collect();
-            Error::failed(format!(
-                "{}: has no split {name:?}, only {}; choose one of them, or prepare the data with one",
-                self.folder.display(),
-                known.join(", ")
-            ))
-        })
+        self.splits.get(name, &self.folder)
     }
 }
 

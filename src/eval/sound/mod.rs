@@ -18,4 +18,4 @@ pub use distance::spectral_distance;
 pub use judge::{Judge, Verdict};
 pub use onsets::{Matches, TOLERANCE, match_times, onsets};
 pub use pitch::{Pitches, pitches, strike_pitch};
-pub use transform::{Spectrum, hann};
+pub use transform::Spectrum;

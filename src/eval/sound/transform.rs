@@ -1,15 +1,11 @@
 //! Short-time Fourier magnitudes, for judging and for pictures.
 
-use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
-/// The periodic Hann window, `0.5 - 0.5 cos(2 pi n / length)`.
-pub fn hann(length: usize) -> Vec<f32> {
-    (0..length).map(|n| (0.5 - 0.5 * (TAU * n as f64 / length as f64).cos()) as f32).collect()
-}
+use crate::ops::spectrogram::hann;
 
 /// Magnitudes of windowed stretches of a signal.
 pub struct Spectrum {
@@ -27,7 +23,13 @@ impl Spectrum {
         let transform = RealFftPlanner::new().plan_fft_forward(size);
         let (stretch, bins) = (transform.make_input_vec(), transform.make_output_vec());
         let scratch = transform.make_scratch_vec();
-        Spectrum { transform, window: hann(window), stretch, bins, scratch }
+        Spectrum {
+            transform,
+            window: hann(window).into_iter().map(|value| value as f32).collect(),
+            stretch,
+            bins,
+            scratch,
+        }
     }
 
     /// Values of one spectrum.

@@ -1,29 +1,28 @@
-//! A foley model on a device: its parameters, and the plans of its programs, each made once for its shape.
+//! The foley model's programs on a device, each planned once for its shape.
 
-use std::collections::HashMap;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::streaming::Next;
 use super::{Foley, Purpose, Step};
-use crate::Result;
-use crate::config::Optimizer;
-use crate::device::Device;
 use crate::graph::Id;
 use crate::graph::plan::Region;
-use crate::models::engine::{Engine, Planned};
+use crate::models::engine::{Planned, Plans};
+use crate::models::session::{self, Placeable};
+use crate::nn::Parameters;
+use crate::{Error, Result};
+
+/// A foley model with its memory.
+pub type Session = session::Session<Foley>;
 
 /// Frames, and the decoder's view of them.
 type EncoderPlan = Arc<Planned<(Id, Id)>>;
 
-/// A foley model with its memory. What is common to all models is the [`Engine`]'s, reached through it.
-#[derive(Debug)]
-pub struct Session {
-    pub model: Foley,
-    engine: Engine,
-    steps: HashMap<StepKey, Arc<Planned<Step>>>,
-    encoders: HashMap<usize, Option<EncoderPlan>>,
-    streams: HashMap<(usize, usize), Arc<Planned<Next>>>,
+/// The foley model's plans.
+#[derive(Debug, Default)]
+pub struct FoleyPlans {
+    steps: Plans<StepKey, Step>,
+    encoders: Plans<usize, (Id, Id)>,
+    streams: Plans<(usize, usize), Next>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,46 +36,15 @@ struct StepKey {
     smoothing: u32,
 }
 
-impl Deref for Session {
-    type Target = Engine;
+impl Placeable for Foley {
+    type Plans = FoleyPlans;
 
-    fn deref(&self) -> &Engine {
-        &self.engine
-    }
-}
-
-impl DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Engine {
-        &mut self.engine
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 }
 
 impl Session {
-    /// Places the model on a device; with an optimizer also what training needs.
-    ///
-    /// # Errors
-    /// If the device cannot be used or has too little memory.
-    pub fn new(model: Foley, device: Device, optimizer: Option<&Optimizer>) -> Result<Session> {
-        let engine = Engine::new(&model.parameters, device, optimizer)?;
-        Ok(Session {
-            model,
-            engine,
-            steps: HashMap::new(),
-            encoders: HashMap::new(),
-            streams: HashMap::new(),
-        })
-    }
-
-    /// Draws the initial weights from `seed`.
-    pub fn initialise(&mut self, seed: u64) {
-        self.engine.initialise(&self.model.parameters, seed);
-    }
-
-    /// The model and the engine at once.
-    pub fn parts(&mut self) -> (&Foley, &mut Engine) {
-        (&self.model, &mut self.engine)
-    }
-
     /// The plan of a training or evaluation step.
     ///
     /// # Errors
@@ -85,14 +53,8 @@ impl Session {
         let Purpose { train, label_smoothing, spectrogram, multi_resolution, joined } = purpose;
         let waves = [spectrogram, multi_resolution, joined];
         let key = StepKey { batch, samples, train, waves, smoothing: label_smoothing.to_bits() };
-        if let Some(step) = self.steps.get(&key) {
-            return Ok(step.clone());
-        }
-        let mut graph = self.engine.graph();
-        let ends = self.model.step(&mut graph, batch, samples, purpose)?;
-        let planned = self.engine.planned(graph, ends, Region::Work)?;
-        self.steps.insert(key, planned.clone());
-        Ok(planned)
+        let model = &self.model;
+        self.plans.steps.of(key, &mut self.engine, Region::Work, |g| model.step(g, batch, samples, purpose))
     }
 
     /// The plan of the encoder alone: frames in, the decoder's view of them out; `None` in a set without pictures.
@@ -100,16 +62,13 @@ impl Session {
     /// # Errors
     /// If the shapes do not fit the model.
     pub fn encoder(&mut self, batch: usize) -> Result<Option<EncoderPlan>> {
-        if let Some(encoder) = self.encoders.get(&batch) {
-            return Ok(encoder.clone());
+        let model = &self.model;
+        if model.tokens() == 0 {
+            return Ok(None);
         }
-        let mut graph = self.engine.graph();
-        let planned = match self.model.encode(&mut graph, batch)? {
-            Some(ends) => Some(self.engine.planned(graph, ends, Region::Work)?),
-            None => None,
-        };
-        self.encoders.insert(batch, planned.clone());
-        Ok(planned)
+        let encode =
+            |g: &mut _| model.encode(g, batch)?.ok_or_else(|| Error::failed("no layer looks at the frames"));
+        self.plans.encoders.of(batch, &mut self.engine, Region::Work, encode).map(Some)
     }
 
     /// The plan of one sample more of `batch` clips, in sounds of up to `most` samples. Its rings live in its inputs, so
@@ -118,13 +77,7 @@ impl Session {
     /// # Errors
     /// If the shapes do not fit the model.
     pub fn stream(&mut self, batch: usize, most: usize) -> Result<Arc<Planned<Next>>> {
-        if let Some(next) = self.streams.get(&(batch, most)) {
-            return Ok(next.clone());
-        }
-        let mut graph = self.engine.graph();
-        let ends = self.model.extend(&mut graph, batch, most)?;
-        let planned = self.engine.planned(graph, ends, Region::Decode)?;
-        self.streams.insert((batch, most), planned.clone());
-        Ok(planned)
+        let (model, key) = (&self.model, (batch, most));
+        self.plans.streams.of(key, &mut self.engine, Region::Decode, |g| model.extend(g, batch, most))
     }
 }

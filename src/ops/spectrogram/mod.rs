@@ -22,7 +22,7 @@ mod tests;
 
 use self::cpu::Plans;
 pub(super) use self::reference::loss as reference_loss;
-pub use self::settings::{FLOOR, Measure, Mel, RESOLUTIONS, Settings};
+pub use self::settings::{FLOOR, Measure, Mel, RESOLUTIONS, Settings, hann};
 use super::{Cost, Op};
 use crate::device::cpu::Args;
 use crate::device::gpu::Launcher;

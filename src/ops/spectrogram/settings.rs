@@ -135,6 +135,11 @@ impl Settings {
 
     /// The periodic Hann window.
     pub fn hann(&self) -> Vec<f64> {
-        (0..self.window).map(|n| 0.5 - 0.5 * (2.0 * PI * n as f64 / self.window as f64).cos()).collect()
+        hann(self.window)
     }
+}
+
+/// The periodic Hann window, `0.5 - 0.5 cos(2 pi n / length)`.
+pub fn hann(length: usize) -> Vec<f64> {
+    (0..length).map(|n| 0.5 - 0.5 * (2.0 * PI * n as f64 / length as f64).cos()).collect()
 }

@@ -13,6 +13,7 @@ pub mod decoded;
 mod tests;
 
 use super::{Cost, Op};
+use crate::data::codes::{self, Encoding};
 use crate::device::cpu::Args;
 use crate::device::gpu::Launcher;
 use crate::graph::{Graph, Id};
@@ -33,13 +34,11 @@ pub enum Codes {
 impl Codes {
     /// The value of every code, in f64.
     pub fn values(self) -> [f64; CODES] {
-        std::array::from_fn(|code| {
-            let x = code as f64 / 128.0 - 1.0;
-            match self {
-                Codes::MuLaw => x.signum() * (256f64.powf(x.abs()) - 1.0) / 255.0,
-                Codes::Linear => x,
-            }
-        })
+        let encoding = match self {
+            Codes::MuLaw => Encoding::MuLaw8,
+            Codes::Linear => Encoding::Linear8,
+        };
+        std::array::from_fn(|code| codes::value(encoding, code as u16))
     }
 }
 

@@ -15,7 +15,7 @@ use super::record::Record;
 use super::task::{Maker, Prepared, Task};
 use crate::config::{self, Config};
 use crate::data::loader::{Batch, Recipe};
-use crate::data::{Dataset, Split, Vocabulary};
+use crate::data::{Dataset, Split, Visits, Vocabulary};
 use crate::decode::Method;
 use crate::device::{Device, StepState};
 use crate::graph::Graph;
@@ -96,12 +96,14 @@ impl Prepared for CaptionerRun {
             session: Session::new(model, device, Some(&config.optimizer))?,
             vocabulary: data.tokenizer().clone(),
             recipe: Recipe {
-                seed: config.train.seed,
-                batch: config.train.batch,
+                visits: Visits {
+                    seed: config.train.seed,
+                    batch: config.train.batch,
+                    first: config.train.overfit,
+                },
                 max_words: config.model.max_words,
                 word_dropout: config.model.word_dropout,
                 parallel: config.loss.parallel_prediction,
-                first: config.train.overfit,
             },
             label_smoothing: config.loss.label_smoothing,
             train,
@@ -148,11 +150,11 @@ impl Task for CaptionerTask {
     }
 
     fn passes_of_epoch(&self) -> usize {
-        self.recipe.passes_of(&self.train)
+        self.recipe.visits.passes_of(self.train.len())
     }
 
     fn samples_of_pass(&self) -> usize {
-        self.recipe.batch_of(&self.train)
+        self.recipe.visits.batch_of(self.train.len())
     }
 
     fn amount(&self) -> String {

@@ -1,8 +1,6 @@
-//! Batches of clips for training: a pure function of (seed, pass).
-//!
-//! An epoch visits each clip once, in the order of [`Order`]; those that do not fill a last batch sit this epoch out.
+//! Batches of clips for training: a pure function of (seed, pass). [`Visits`] says which clips a pass visits.
 
-use crate::data::Order;
+use crate::data::Visits;
 use crate::data::codes;
 use crate::data::sound::{Encoding, SoundSplit};
 use crate::models::foley::{START, mask};
@@ -35,38 +33,19 @@ impl Batch {
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    pub seed: u64,
-    pub batch: usize,
+    pub visits: Visits,
     pub encoding: Encoding,
     /// Share of the clips whose samples are not shown.
     pub parallel: f32,
-    /// Only the first clips of the split; 0 means all.
-    pub first: usize,
 }
 
 impl Recipe {
-    fn clips(&self, split: &SoundSplit) -> usize {
-        if self.first == 0 { split.len() } else { self.first.min(split.len()) }
-    }
-
-    /// Clips in one pass: never one twice.
-    pub fn batch_of(&self, split: &SoundSplit) -> usize {
-        self.batch.min(self.clips(split))
-    }
-
-    /// Passes in one epoch.
-    pub fn passes_of(&self, split: &SoundSplit) -> usize {
-        (self.clips(split) / self.batch_of(split).max(1)).max(1)
-    }
-
     /// The batch of pass number `pass`, counted from 0.
     pub fn make(&self, split: &SoundSplit, pass: u64) -> Batch {
-        let (batch, passes) = (self.batch_of(split), self.passes_of(split) as u64);
-        let (epoch, within) = (pass / passes, (pass % passes) as usize);
-        let order = Order::new(self.seed, epoch, self.clips(split));
-        let clips: Vec<usize> = (0..batch).map(|i| order.get(within * batch + i)).collect();
+        let (_, clips) = self.visits.of_pass(split.len(), pass);
+        let seed = self.visits.seed;
         let mut made = gather(split, &clips, self.encoding);
-        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let key = [seed as u32, (seed >> 32) as u32];
         let samples = made.samples();
         for (clip, codes) in made.codes.chunks_mut(samples).enumerate() {
             let draw = f64::from(philox::value(key, [MASK_STREAM, pass as u32], clip as u64)) / 65536.0;

@@ -16,6 +16,7 @@ use super::files::Files;
 use super::record::Record;
 use super::task::{Maker, Prepared, Task, spread};
 use crate::config::{self, Settings};
+use crate::data::Visits;
 use crate::data::sound::{SoundSet, SoundSplit};
 use crate::device::{Device, StepState};
 use crate::graph::Graph;
@@ -98,11 +99,13 @@ impl Prepared for FoleyRun {
         Ok(FoleyTask {
             session: Session::new(model, device, Some(&config.optimizer))?,
             recipe: Recipe {
-                seed: config.train.seed,
-                batch: config.train.batch,
+                visits: Visits {
+                    seed: config.train.seed,
+                    batch: config.train.batch,
+                    first: config.train.overfit,
+                },
                 encoding: identity.sound.encoding,
                 parallel: config.loss.parallel_prediction,
-                first: config.train.overfit,
             },
             loss: config.loss.clone(),
             train,
@@ -150,11 +153,11 @@ impl Task for FoleyTask {
     }
 
     fn passes_of_epoch(&self) -> usize {
-        self.recipe.passes_of(&self.train)
+        self.recipe.visits.passes_of(self.train.len())
     }
 
     fn samples_of_pass(&self) -> usize {
-        self.recipe.batch_of(&self.train)
+        self.recipe.visits.batch_of(self.train.len())
     }
 
     fn amount(&self) -> String {
@@ -191,7 +194,7 @@ impl Task for FoleyTask {
     }
 
     fn evaluate(&mut self, _step: u64, _record: &mut Record) -> Result<(Report, Option<Error>)> {
-        let Recipe { encoding, batch, .. } = self.recipe;
+        let Recipe { encoding, visits: Visits { batch, .. }, .. } = self.recipe;
         let report = evaluate::evaluate(&mut self.session, &self.evaluated, &self.clips, encoding, batch)?;
         Ok((report, None))
     }
