@@ -29,6 +29,9 @@ pub struct Foley {
     pub sample_positions: Table,
     /// Rows of the samples' positions; 0: a whole number of frames, at least 2048.
     pub period: usize,
+    /// Samples before each place that enter there side by side, through one product (SampleRNN, Mehri 2017); 1: the last
+    /// one alone. What swings is continued from the last few samples, and need not learn first where to look for them.
+    pub lags: usize,
     /// Frames on either side that a frame's tokens see in the encoder; 0 means all frames.
     pub encoder_window: usize,
     /// Which earlier samples a sample sees, a text for each layer; the last is also that of the layers behind it. A
@@ -125,6 +128,7 @@ impl Default for Foley {
             frame_positions: Table::Sinusoid,
             sample_positions: Table::Sinusoid,
             period: 0,
+            lags: 1,
             encoder_window: 0,
             patterns: Vec::new(),
             preset: Preset::Band,
@@ -161,6 +165,10 @@ pub struct SoundLoss {
     /// Share of the clips whose samples the decoder is not shown in training: what it hears must then come from the
     /// frames alone, which teaches it to look at them (as CapPa does for captions). Needs `tie_embeddings = false`.
     pub parallel_prediction: f32,
+    /// Noise on the samples that the decoder is shown in training, as a standard deviation in codes: each clip gets from
+    /// none to this much, and what is to be predicted stays clean. A model that has only heard clean sound takes its own
+    /// first small error for sound and goes on with it (LPCNet, Valin 2019, does the same).
+    pub input_noise: f32,
 }
 
 impl Default for SoundLoss {
@@ -172,6 +180,7 @@ impl Default for SoundLoss {
             multi_resolution: 0.0,
             joined: false,
             parallel_prediction: 0.0,
+            input_noise: 0.0,
         }
     }
 }
@@ -204,6 +213,11 @@ impl Model for Foley {
             rules.broken("loss.cross_entropy, loss.spectrogram and loss.multi_resolution are all 0");
         }
         rules.share("loss.parallel_prediction", loss.parallel_prediction);
+        rules.within("model.lags", self.lags, 1, 1024);
+        rules.not_negative("loss.input_noise", loss.input_noise);
+        if loss.input_noise > 0.0 && self.head == Head::Groups {
+            rules.broken("loss.input_noise is above 0, but model.head = \"groups\" shows no single samples: set it to 0");
+        }
         if loss.parallel_prediction > 0.0 && self.head == Head::Groups {
             rules.broken(
                 "loss.parallel_prediction is above 0, but model.head = \"groups\" shows no single samples: set it to 0",

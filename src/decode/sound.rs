@@ -64,10 +64,13 @@ pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(
     }
     let most = windows * ends.samples;
     let planned = session.stream(clips, most)?;
-    let Next { codes, position, count, moment, memory, logits } = planned.ends;
+    let Next { codes, earlier, position, count, moment, memory, logits } = planned.ends;
     let state = StepState::default();
     let mut made: Vec<Vec<u32>> = vec![Vec::with_capacity(samples); clips];
     let mut last = vec![START; clips];
+    // The samples before the last one, as many as the model takes at once, the nearest first.
+    let more = session.model.config.lags - 1;
+    let mut before = vec![START; clips * more];
     let began = Instant::now();
     for t in 0..samples {
         let (window, within) = (t / ends.samples, t % ends.samples);
@@ -75,6 +78,13 @@ pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(
             look(session, request, (window, windows), frame_bytes, (&planned.program, memory))?;
         }
         session.memory.write(&planned.program, codes, &last);
+        if let Some(earlier) = earlier {
+            session.memory.write(&planned.program, earlier, &before);
+        }
+        for (before, last) in before.chunks_exact_mut(more.max(1)).zip(&last) {
+            before.rotate_right(1);
+            before[0] = *last;
+        }
         session.memory.write(&planned.program, position, &[t as u32]);
         session.memory.write(&planned.program, count, &[t as u32 + 1]);
         session.memory.write(&planned.program, moment, &[within as u32]);

@@ -1,10 +1,25 @@
-//! The sum of two tensors: how contributions to one gradient meet.
+//! The sum of two tensors: how contributions to one gradient meet, and two inputs of one model.
 
-use super::cases::{Case, Gradient, Input};
+use super::cases::{Case, Input};
 use super::{Cost, Op};
-use crate::Result;
 use crate::device::cpu::{self, parallel};
 use crate::device::gpu::Launcher;
+use crate::graph::{Graph, Id};
+use crate::{Error, Result};
+
+/// Traces `a + b` of equal shapes.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn sum(graph: &mut Graph, a: Id, b: Id) -> Result<Id> {
+    let shape = graph.shape(a).to_vec();
+    if graph.shape(b) != shape {
+        return Err(Error::failed(format!("add: {shape:?} and {:?}", graph.shape(b))));
+    }
+    let out = graph.activation("sum", &shape);
+    graph.push(Add { len: shape.iter().product() }, &[a, b], &[out]);
+    Ok(out)
+}
 
 /// out = a + b, elementwise; bound by memory.
 #[derive(Debug)]
@@ -18,6 +33,18 @@ const PIECE: usize = 16 * 1024 / parallel::ROWS;
 impl Op for Add {
     fn name(&self) -> &'static str {
         "add"
+    }
+
+    fn differentiable(&self) -> bool {
+        true
+    }
+
+    fn backward(&self, graph: &mut Graph, inputs: &[Id], outputs: &[Id]) -> Result<()> {
+        if let Some(gradient) = graph.gradient(outputs[0]) {
+            graph.set_gradient(inputs[0], gradient);
+            graph.set_gradient(inputs[1], gradient);
+        }
+        Ok(())
     }
 
     fn cost(&self) -> Cost {
@@ -59,12 +86,7 @@ const CUDA_PIECE: usize = 256 * 16;
 pub fn cases() -> Vec<Case> {
     let case = |len: usize| {
         let inputs = vec![Input::activation(&[len], 1.0), Input::activation(&[len], 1.0)];
-        Case::new("add", len.to_string(), inputs, move |g, x| {
-            let out = g.activation("sum", &[len]);
-            g.push(Add { len }, &[x[0], x[1]], &[out]);
-            Ok(vec![out])
-        })
-        .gradient(Gradient::None)
+        Case::new("add", len.to_string(), inputs, move |g, x| Ok(vec![sum(g, x[0], x[1])?]))
     };
     let checked = [1, 17, 40_000]
         .map(|len| case(len).against(|x| vec![x[0].iter().zip(&x[1]).map(|(a, b)| a + b).collect()]));

@@ -15,6 +15,7 @@ use crate::nn::positions::sinusoid_1d;
 use crate::nn::{Parameter, Parameters, Part, Sites};
 use crate::ops::attention::pattern::{Pattern, Rate};
 use crate::ops::attention::{self, Heads};
+use crate::ops::elementwise::sum;
 use crate::ops::embedding::embedding;
 use crate::ops::linear::linear;
 use crate::ops::positions::add_positions;
@@ -41,9 +42,18 @@ pub struct Decoder {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Samples {
     /// One by one: rows of a table of codes, and the table of the logits, which may be the same.
-    Codes { table: Parameter, output: Parameter },
+    Codes { table: Parameter, output: Parameter, lags: Option<Lags> },
     /// The waveform of a group at a time.
     Groups { enter: Linear, leave: Linear },
+}
+
+/// How the samples before the last one enter with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lags {
+    /// (lags - 1, width): what is added to a code for its distance.
+    distances: Parameter,
+    /// From the codes side by side.
+    enter: Linear,
 }
 
 #[derive(Debug)]
@@ -153,22 +163,23 @@ impl Decoder {
         self.memory.map(|memory| memory.trace(g, p, features, None)).transpose()
     }
 
-    /// Codes (batch, samples) or groups (batch * samples, group) to hidden states (batch * samples, width).
+    /// Codes (batch, samples) and what was before each, or groups (batch * samples, group), to hidden states (batch * samples, width).
     pub(super) fn trace(
         &self,
         g: &mut Graph,
         p: &Parameters,
         config: &config::Foley,
-        (shown, samples): (Id, usize),
+        (shown, earlier, samples): (Id, Option<Id>, usize),
         seen: Seen,
         sites: &mut Sites,
     ) -> Result<Id> {
         let positions = p.on(g, self.positions);
         let dropout = sites.dropout(config.decoder_dropout);
         let x = match self.samples {
-            Samples::Codes { table, .. } => {
+            Samples::Codes { table, lags, .. } => {
                 let (table, scale) = (p.on(g, table), (config.width as f32).sqrt());
-                embedding(g, shown, samples, table, positions, scale, dropout)?
+                let x = embedding(g, shown, samples, table, positions, scale, dropout)?;
+                Samples::with_earlier(g, p, x, lags.zip(earlier), (table, scale))?
             }
             Samples::Groups { enter, .. } => {
                 let x = enter.trace(g, p, shown, None)?;
@@ -287,24 +298,52 @@ impl Samples {
         let (width, group) = (config.width, config.group);
         match config.head {
             Head::Classes => {
+                let lags = (config.lags > 1).then(|| Lags {
+                    distances: p.add(
+                        PART,
+                        "decoder.lags.distances",
+                        &[config.lags - 1, width],
+                        Init::Constant(vec![0.0; (config.lags - 1) * width]),
+                    ),
+                    enter: Linear::new(p, PART, "decoder.lags", (config.lags - 1) * width, width),
+                });
                 // Unit variance after the scale of sqrt(width), and sensible logits where one table serves both ends.
                 if config.tie_embeddings {
                     let start = Init::Normal((width as f32).powf(-0.5));
                     let table = p.add(PART, "decoder.codes", &[ends.classes, width], start);
-                    return Samples::Codes { table, output: table };
+                    return Samples::Codes { table, output: table, lags };
                 }
                 // One more row is for samples that are not to be seen.
                 let table = Init::From(codes(ends.classes, 1, width, 1.0));
                 let table = p.add(PART, "decoder.codes", &[ends.classes + 1, width], table);
                 let output = Init::From(codes(ends.classes, 0, width, OUTPUT_SIZE));
                 let output = p.add(PART, "decoder.output", &[ends.classes, width], output);
-                Samples::Codes { table, output }
+                Samples::Codes { table, output, lags }
             }
             Head::Groups => Samples::Groups {
                 enter: Linear::new(p, PART, "decoder.enter", group, width),
                 leave: Linear::new(p, PART, "decoder.leave", width, group),
             },
         }
+    }
+}
+
+impl Samples {
+    /// Adds what enters with the embedded samples `x`, (rows, width): the codes before them, (rows, lags - 1).
+    pub(super) fn with_earlier(
+        g: &mut Graph,
+        p: &Parameters,
+        x: Id,
+        lags: Option<(Lags, Id)>,
+        (table, scale): (Id, f32),
+    ) -> Result<Id> {
+        let Some((lags, earlier)) = lags else { return Ok(x) };
+        let ((rows, more), (_, width)) = (g.matrix(earlier), g.matrix(x));
+        let distances = p.on(g, lags.distances);
+        let codes = embedding(g, earlier, more, table, distances, scale, None)?;
+        let side_by_side = g.reshape(codes, &[rows, more * width]);
+        let entered = lags.enter.trace(g, p, side_by_side, None)?;
+        sum(g, x, entered)
     }
 }
 

@@ -38,6 +38,18 @@ pub fn mask(classes: usize) -> u32 {
     classes as u32
 }
 
+/// The codes before the last one, `lags - 1` for each sample, the nearest first: from `codes`, (batch, samples) as a
+/// [`Step`]'s, to (batch, samples, lags - 1).
+pub fn earlier(codes: &[u32], samples: usize, lags: usize) -> Vec<u32> {
+    let mut earlier = Vec::with_capacity(codes.len() * (lags - 1));
+    for clip in codes.chunks(samples.max(1)) {
+        for t in 0..clip.len() {
+            earlier.extend((1..lags).map(|lag| if lag <= t { clip[t - lag] } else { START }));
+        }
+    }
+    earlier
+}
+
 /// A target that is none: the loss leaves it out.
 pub const IGNORED: u32 = u32::MAX;
 
@@ -85,11 +97,24 @@ pub struct Step {
     pub frames: Option<Id>,
     /// (batch, samples) u32: [`START`], then the samples but for the last. Groups are made from the targets before them.
     pub codes: Id,
+    /// (batch * samples, lags - 1) u32: [`earlier`] of the codes, where `model.lags` is above 1.
+    pub earlier: Option<Id>,
     /// (batch * samples) u32: the samples, or [`IGNORED`].
     pub targets: Id,
     /// (1): one over the number of targets in the whole step, times the weight of the cross-entropy.
     pub scale: Id,
     pub losses: Losses,
+}
+
+/// The tensors of whole sequences: as a [`Step`]'s, and what the model makes of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole {
+    pub frames: Option<Id>,
+    /// With `head = "groups"` the samples themselves.
+    pub codes: Id,
+    pub earlier: Option<Id>,
+    /// The logits (batch * samples, classes) or the waveform of groups (batch * groups, group).
+    pub made: Id,
 }
 
 /// What a step is traced for.
@@ -170,25 +195,32 @@ impl Foley {
         let codes = g.input("codes", &[batch, samples], DType::U32);
         let targets = g.input("targets", &[batch * samples], DType::U32);
         let scale = g.input("loss scale", &[1], DType::F32);
+        let earlier = self.earlier(g, batch * samples);
         let shown = if self.groups() { targets } else { codes };
-        let (frames, made) = self.made(g, shown, batch, samples, &mut sites)?;
+        let (frames, made) = self.made(g, (shown, earlier), batch, samples, &mut sites)?;
         let losses = self.losses(g, made, targets, scale, samples, purpose)?;
         if purpose.train {
             g.differentiate()?;
         }
-        Ok(Step { frames, codes, targets, scale, losses })
+        Ok(Step { frames, codes, earlier, targets, scale, losses })
     }
 
-    /// Traces whole sequences; returns frames, codes (as a [`Step`]'s; with `head = "groups"` the samples themselves), and
-    /// the logits (batch * samples, classes) or the waveform of groups (batch * groups, group).
+    /// The input of the codes before the last one of `rows` samples.
+    fn earlier(&self, g: &mut Graph, rows: usize) -> Option<Id> {
+        let more = self.config.lags - 1;
+        (more > 0 && !self.groups()).then(|| g.input("earlier codes", &[rows, more], DType::U32))
+    }
+
+    /// Traces whole sequences.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn predict(&self, g: &mut Graph, batch: usize, samples: usize) -> Result<(Option<Id>, Id, Id)> {
+    pub fn predict(&self, g: &mut Graph, batch: usize, samples: usize) -> Result<Whole> {
         let codes = g.input("codes", &[batch, samples], DType::U32);
-        let (frames, made) = self.made(g, codes, batch, samples, &mut Sites::default())?;
+        let earlier = self.earlier(g, batch * samples);
+        let (frames, made) = self.made(g, (codes, earlier), batch, samples, &mut Sites::default())?;
         g.keep(made);
-        Ok((frames, codes, made))
+        Ok(Whole { frames, codes, earlier, made })
     }
 
     /// Whether it makes groups of samples, not codes.
@@ -200,7 +232,7 @@ impl Foley {
     fn made(
         &self,
         g: &mut Graph,
-        codes: Id,
+        (codes, earlier): (Id, Option<Id>),
         batch: usize,
         samples: usize,
         sites: &mut Sites,
@@ -212,7 +244,7 @@ impl Foley {
             true => groups_before(g, codes, samples, config.group, self.ends.codes)?,
             false => codes,
         };
-        let shown = (shown, config.sequence(samples));
+        let shown = (shown, earlier, config.sequence(samples));
         let hidden = g.scope("decoder", |g| self.decoder.trace(g, p, config, shown, seen, sites))?;
         Ok((frames, self.decoder.leave(g, p, hidden)?))
     }

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 pub struct Next {
     /// (batch) u32: each clip's last sample; [`super::START`] before the first.
     pub codes: Id,
+    /// (batch, lags - 1) u32: the samples before those, the nearest first, where `model.lags` is above 1.
+    pub earlier: Option<Id>,
     /// (1) u32: how many samples came before.
     pub position: Id,
     /// (1) u32: one more than that.
@@ -47,18 +49,21 @@ impl Foley {
     pub fn extend(&self, g: &mut Graph, batch: usize, most: usize) -> Result<Next> {
         let (config, p) = (&self.config, &self.parameters);
         let width = config.width;
-        let Samples::Codes { table, .. } = self.decoder.samples else {
+        let Samples::Codes { table, lags, .. } = self.decoder.samples else {
             return Err(Error::usage("model.head is groups: there are no samples one by one"));
         };
         let mut sites = Sites::default();
         let codes = g.input("codes", &[batch], DType::U32);
+        let earlier = self.earlier(g, batch);
         let position = g.input("position", &[1], DType::U32);
         let count = g.input("count", &[1], DType::U32);
         let moment = g.input("moment", &[1], DType::U32);
         let columns = self.memory_width();
         let memory = (columns > 0).then(|| g.input_activation("memory", &[batch * self.tokens(), columns]));
         let (table, positions) = (p.on(g, table), p.on(g, self.decoder.positions));
-        let x = embedding_at(g, codes, position, table, positions, (width as f32).sqrt())?;
+        let scale = (width as f32).sqrt();
+        let x = embedding_at(g, codes, position, table, positions, scale)?;
+        let x = Samples::with_earlier(g, p, x, lags.zip(earlier), (table, scale))?;
         let mut residual = self.decoder.start(g, p, x)?;
         for layer in &self.decoder.layers {
             let (capacity, pinned) = layer.ring(most);
@@ -86,7 +91,7 @@ impl Foley {
         }
         let logits = self.decoder.leave(g, p, residual.branch_input)?;
         g.keep(logits);
-        Ok(Next { codes, position, count, moment, memory, logits })
+        Ok(Next { codes, earlier, position, count, moment, memory, logits })
     }
 
     /// Bytes of the rings of `batch` clips for sounds of up to `most` samples, keys and values in elements of `bytes`.
@@ -99,7 +104,7 @@ impl Foley {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ends, engine, small};
-    use super::super::{Ends, START};
+    use super::super::{Ends, START, Whole, earlier};
     use super::*;
     use crate::config::foley::{Preset, Tokens};
     use crate::config::{self, NormOrder};
@@ -127,12 +132,16 @@ mod tests {
         let next = model.extend(&mut graph, batch, samples).unwrap();
         let next = engine.planned(graph, next, Region::Decode).unwrap();
 
-        let (frames, codes, logits) = whole.ends;
+        let Whole { frames, codes, earlier: before, made: logits } = whole.ends;
         let inputs: Vec<u32> = (0..batch)
             .flat_map(|clip| (0..samples).map(move |t| (clip, t)))
             .map(|(c, t)| code(c, t))
             .collect();
         engine.memory.write(&whole.program, codes, &inputs);
+        let before_each = earlier(&inputs, samples, config.lags);
+        if let Some(before) = before {
+            engine.memory.write(&whole.program, before, &before_each);
+        }
         if let Some(frames) = frames {
             engine.memory.write(&whole.program, frames, &pixels);
         }
@@ -140,7 +149,8 @@ mod tests {
         let expected = engine.memory.read(&whole.program, logits).into_owned();
 
         engine.memory.poison(Region::Decode);
-        let Next { codes, position, count, moment, memory, logits } = next.ends;
+        let more = config.lags - 1;
+        let Next { codes, earlier, position, count, moment, memory, logits } = next.ends;
         if let (Some((frames, seen)), Some(memory)) = (encoder.ends, memory) {
             engine.memory.write(&encoder.program, frames, &pixels);
             engine.run(&encoder.program, &state).unwrap();
@@ -150,6 +160,11 @@ mod tests {
         for t in 0..samples {
             let last: Vec<u32> = (0..batch).map(|clip| code(clip, t)).collect();
             engine.memory.write(&next.program, codes, &last);
+            if let Some(earlier) = earlier {
+                let of = |clip: usize| &before_each[(clip * samples + t) * more..][..more];
+                let rows: Vec<u32> = (0..batch).flat_map(|clip| of(clip).to_vec()).collect();
+                engine.memory.write(&next.program, earlier, &rows);
+            }
             engine.memory.write(&next.program, position, &[t as u32]);
             engine.memory.write(&next.program, count, &[t as u32 + 1]);
             engine.memory.write(&next.program, moment, &[t as u32]);
@@ -174,6 +189,7 @@ mod tests {
             ..small()
         };
         agrees(&small(), long, 150);
+        agrees(&config::Foley { lags: 5, ..small() }, long, 150);
         agrees(&patterns(&["band:3 dilated:5:4", "causal"]), long, 150);
         agrees(&patterns(&["strided:8", "fixed:16:3"]), long, 150);
         agrees(

@@ -1,6 +1,6 @@
 //! Tests of the model on the CPU: it learns, it looks where it should, and bad data are refused.
 
-use super::{Ends, Foley, IGNORED, Purpose, START, Step};
+use super::{Ends, Foley, IGNORED, Purpose, START, Step, Whole};
 use crate::config::foley::{Head, Preset, Table, Tokens};
 use crate::config::{self, Optimizer, SoundLoss, Stem};
 use crate::device::{Device, StepState};
@@ -132,7 +132,7 @@ fn a_sample_sees_its_window_and_no_later_sample() {
     let samples = 48;
     let ends_of = model.predict(&mut graph, 1, samples).unwrap();
     let planned = engine.planned(graph, ends_of, Region::Work).unwrap();
-    let (frames, codes, logits) = planned.ends;
+    let Whole { frames, codes, made: logits, .. } = planned.ends;
     let (pixels, inputs, _) = clips(ends(), 1);
     let mut run = |pixels: &[u8], inputs: &[u32]| {
         engine.memory.write(&planned.program, frames.unwrap(), pixels);
@@ -190,7 +190,7 @@ fn a_group_hears_the_groups_before_it_alone() {
     let mut graph = engine.graph();
     let ends_of = model.predict(&mut graph, 1, 48).unwrap();
     let planned = engine.planned(graph, ends_of, Region::Work).unwrap();
-    let (frames, codes, waves) = planned.ends;
+    let Whole { frames, codes, made: waves, .. } = planned.ends;
     let (pixels, _, sound) = clips(ends(), 1);
     let mut run = |sound: &[u32]| {
         engine.memory.write(&planned.program, frames.unwrap(), &pixels);

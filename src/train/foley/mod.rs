@@ -21,7 +21,7 @@ use crate::data::sound::{SoundSet, SoundSplit};
 use crate::device::{Device, StepState};
 use crate::graph::Graph;
 use crate::models::engine::Engine;
-use crate::models::foley::{Foley, Purpose, Session};
+use crate::models::foley::{Foley, Purpose, Session, earlier};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 
@@ -106,6 +106,7 @@ impl Prepared for FoleyRun {
                 },
                 encoding: identity.sound.encoding,
                 parallel: config.loss.parallel_prediction,
+                noise: config.loss.input_noise,
             },
             loss: config.loss.clone(),
             train,
@@ -184,6 +185,10 @@ impl Task for FoleyTask {
             self.session.memory.write(program, frames, &batch.frames);
         }
         self.session.memory.write(program, ends.codes, &batch.codes);
+        if let Some(id) = ends.earlier {
+            let lags = self.session.model.config.lags;
+            self.session.memory.write(program, id, &earlier(&batch.codes, batch.samples(), lags));
+        }
         self.session.memory.write(program, ends.targets, &batch.targets);
         let samples = batch.targets.len();
         ends.weigh(&mut self.session.memory, program, &self.loss, scale, samples);
