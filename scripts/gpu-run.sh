@@ -70,7 +70,7 @@ if check:
         if not case["ok"]:
             print(f"  {case['op']} {case['name']}: {case.get('fault', '')}")
 for op in load("bench").get("ops", []):
-    print(f"{op['op']:<22} {op['pass']:<9} {op['median_ms']:>10.3f} ms {op['gigaflops']:>9.0f} GFLOP/s  {op['name']}")
+    print(f"{op['op']:<22} {op['pass']:<9} {op['median_s'] * 1e3:>10.3f} ms {op['flops'] / op['median_s'] * 1e-9:>9.0f} GFLOP/s  {op['case']}")
 step = load("step").get("step")
 if step:
     print(f"training step {step['median_ms']:.2f} ms, {step['samples_per_second']:.0f} pictures/s")

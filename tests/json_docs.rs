@@ -121,6 +121,12 @@ fn commands_without_a_model_print_what_is_documented() {
     check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
     check("selftest", &evoke(at, "selftest patches --json"));
     check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));
+    std::fs::write(at.join("old.json"), evoke(at, "bench patches --seconds 0.01 --json")).expect("written");
+    let bench = check("bench", &evoke(at, "bench patches --seconds 0.01 --compare old.json --json"));
+    let found = &bench["comparison"];
+    let counted =
+        found["moved"].as_array().map_or(0, Vec::len) as u64 + found["unchanged"].as_u64().unwrap_or(0);
+    assert_eq!(counted, bench["ops"].as_array().map_or(0, Vec::len) as u64, "{bench}");
     check("bench", &evoke(at, "bench --table --json"));
 
     // A picture that is missing, so that the list of skipped ones is not empty.

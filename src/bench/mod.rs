@@ -1,11 +1,13 @@
 //! Timing: every op against the ceilings of this machine, and whole training steps.
 
 pub mod ceiling;
+pub mod compare;
+pub mod machine;
 pub mod step;
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Median, smallest and largest of some timings, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -15,12 +17,38 @@ pub struct Spread {
     pub max_ms: f64,
 }
 
-impl Spread {
-    /// That of one run, where each timing was of `runs`.
-    pub fn each(self, runs: usize) -> Spread {
-        let share = |ms: f64| ms / runs as f64;
-        Spread { median_ms: share(self.median_ms), min_ms: share(self.min_ms), max_ms: share(self.max_ms) }
+/// Seconds of one run: the median, and the values that a tenth of the runs stay below and above.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub median_s: f64,
+    pub p10_s: f64,
+    pub p90_s: f64,
+    /// How many runs, or groups of runs, were timed.
+    pub runs: usize,
+}
+
+impl Quantiles {
+    /// Of at least one timing in seconds, each of `runs` runs.
+    pub fn of(mut seconds: Vec<f64>, runs: usize) -> Quantiles {
+        seconds.sort_by(f64::total_cmp);
+        let at = |share: f64| seconds[((seconds.len() - 1) as f64 * share).round() as usize] / runs as f64;
+        Quantiles { median_s: at(0.5), p10_s: at(0.1), p90_s: at(0.9), runs: seconds.len() }
     }
+}
+
+/// Seconds of each of several runs of `body`, after one that is not counted: at least `least`, and until they and what
+/// goes `before` each of them, which is not timed, have taken `seconds`.
+pub fn runs(seconds: f64, least: usize, mut before: impl FnMut(), mut body: impl FnMut()) -> Vec<f64> {
+    body();
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < least || began.elapsed().as_secs_f64() < seconds {
+        before();
+        let start = Instant::now();
+        body();
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times
 }
 
 /// Times `body` until it has run for `seconds`, at least `least` times, after one run that is not counted.

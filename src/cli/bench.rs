@@ -1,12 +1,17 @@
 //! `evoke bench`: time, bytes, FLOPs and the share of what this machine reaches at best.
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use super::Output;
 use crate::bench::ceiling::{self, Ceiling};
+use crate::bench::compare::{Comparison, Timed, compare};
+use crate::bench::machine::{self, Flush};
 use crate::bench::step::{self, Setting, StepTime};
-use crate::bench::{Spread, time};
+use crate::bench::{Quantiles, runs};
 use crate::device::Device;
+use crate::error::At;
 use crate::graph::DType;
 use crate::ops::Cost;
 use crate::ops::cases::{self, Case, check, table};
@@ -24,6 +29,12 @@ pub struct Args {
     /// Seconds for each op
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
+    /// Leave the data in the caches between two runs of an op; without it they are driven out first (on the CPU)
+    #[arg(long)]
+    warm: bool,
+    /// An earlier report (`evoke bench --json`): tell what moved beyond the noise of both
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
     /// Time nothing: print the table of operations and their cases, in Markdown
     #[arg(long, conflicts_with_all = ["names", "steps", "seconds"])]
     table: bool,
@@ -36,16 +47,28 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Row {
     op: &'static str,
-    name: String,
+    case: String,
     pass: &'static str,
     #[serde(flatten)]
-    spread: Spread,
-    /// `None` where activations are stored in 16 bits: costs are counted in f32.
-    gigabytes_per_second: Option<f64>,
-    gigaflops: f64,
+    times: Quantiles,
+    /// That must be moved at least. `None` where activations are stored in 16 bits: costs are counted in f32.
+    bytes: Option<f64>,
+    flops: f64,
     /// The time that the ceilings allow, over the median time; `None` where there are none.
-    roofline: Option<f64>,
+    share_of_ceiling: Option<f64>,
 }
+
+/// What was read of the machine before and after.
+#[derive(Debug, Serialize)]
+struct Steadiness {
+    clock_mhz_before: Option<f64>,
+    clock_mhz_after: Option<f64>,
+    /// The product's ceiling measured again at the end, over the one at the start.
+    product_again: f64,
+}
+
+/// Slower than this at the end than at the start: the machine changed under the measurement.
+const STEADY: f64 = 0.95;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -53,14 +76,22 @@ struct Report {
     threads: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     ceiling: Option<Ceiling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steadiness: Option<Steadiness>,
+    /// Whether the caches held the data of the run before.
+    warm: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ops: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<StepTime>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     table: Vec<table::Row>,
 }
 
+/// Timed runs of an op, however long they take.
+const LEAST_RUNS: usize = 5;
 /// Runs of an op between two waits for a GPU.
 const RUNS_A_WAIT: usize = 20;
 
@@ -71,6 +102,9 @@ impl Args {
             device: device.name(),
             threads: rayon::current_num_threads(),
             ceiling: None,
+            steadiness: None,
+            warm: self.warm || device != Device::Cpu,
+            comparison: None,
             ops: Vec::new(),
             step: None,
             table: Vec::new(),
@@ -79,6 +113,7 @@ impl Args {
             report.table = table::rows();
             return out.result(&report, |report| table::markdown(&report.table));
         }
+        let old = self.compare.as_deref().map(read_old).transpose()?;
         let (steps, names): (Vec<&String>, Vec<&String>) = self.names.iter().partition(|n| *n == "step");
         if !steps.is_empty() {
             if self.steps == 0 {
@@ -96,11 +131,21 @@ impl Args {
                 return Err(Error::usage(format!("no op to time is called {:?}", self.names.join(" "))));
             }
             // The ceilings are this machine's: they say nothing of a GPU.
+            let clock_mhz_before = machine::clock_mhz();
             let ceiling = (device == Device::Cpu).then(ceiling::measure);
             report.ceiling = ceiling;
+            let mut flush = (!report.warm).then(Flush::new);
             for case in &timed {
-                self.time_case(case, device, ceiling, &mut report.ops)?;
+                self.time_case(case, device, ceiling, flush.as_mut(), &mut report.ops)?;
             }
+            report.steadiness = ceiling.map(|before| Steadiness {
+                clock_mhz_before,
+                clock_mhz_after: machine::clock_mhz(),
+                product_again: ceiling::measure().flops_per_second / before.flops_per_second,
+            });
+            report.comparison = old.map(|old| compare(&old, &report.timed()));
+        } else if old.is_some() {
+            return Err(Error::usage("--compare is of single ops: leave out `step`, or name ops beside it"));
         }
         out.result(&report, told)
     }
@@ -110,6 +155,7 @@ impl Args {
         case: &Case,
         device: Device,
         ceiling: Option<Ceiling>,
+        mut flush: Option<&mut Flush>,
         rows: &mut Vec<Row>,
     ) -> Result<()> {
         let mut prepared = check::Prepared::new(case, device)?;
@@ -127,39 +173,89 @@ impl Args {
             });
             let mut outcome = Ok(());
             // A GPU works on while the program goes on: several runs go before each wait, so that the wait weighs little.
-            let runs = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
-            let spread = time(self.seconds, 3, || {
+            let together = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
+            let before = || flush.iter_mut().for_each(|flush| flush.run());
+            let seconds = runs(self.seconds, LEAST_RUNS, before, || {
                 if outcome.is_ok() {
                     let memory = &mut prepared.memory;
-                    outcome = (0..runs)
+                    outcome = (0..together)
                         .try_for_each(|_| {
                             device.run_nodes(&prepared.program, range.clone(), memory, &check::STATE)
                         })
                         .and_then(|()| memory.finish());
                 }
-            })
-            .each(runs);
+            });
             outcome?;
-            let seconds = spread.median_ms * 1e-3;
+            let times = Quantiles::of(seconds, together);
             let floor = ceiling
                 .map(|best| (cost.bytes / best.bytes_per_second).max(cost.flops / best.flops_per_second));
             let counted = device.storage() == DType::F32;
             rows.push(Row {
                 op: case.op,
-                name: case.name.clone(),
+                case: case.name.clone(),
                 pass,
-                spread,
-                gigabytes_per_second: counted.then_some(cost.bytes / seconds * 1e-9),
-                gigaflops: cost.flops / seconds * 1e-9,
-                roofline: floor.map(|floor| floor / seconds),
+                times,
+                bytes: counted.then_some(cost.bytes),
+                flops: cost.flops,
+                share_of_ceiling: floor.map(|floor| floor / times.median_s),
             });
         }
         Ok(())
     }
 }
 
+impl Report {
+    /// The operations as a comparison wants them.
+    fn timed(&self) -> Vec<Timed> {
+        let timed = |row: &Row| Timed {
+            op: row.op.into(),
+            case: row.case.clone(),
+            pass: row.pass.into(),
+            times: row.times,
+        };
+        self.ops.iter().map(timed).collect()
+    }
+}
+
+/// The operations of an earlier report.
+fn read_old(path: &Path) -> Result<Vec<Timed>> {
+    #[derive(serde::Deserialize)]
+    struct Old {
+        ops: Vec<Timed>,
+    }
+    let text = std::fs::read_to_string(path).at("read", path)?;
+    let old: Old = serde_json::from_str(&text).map_err(|error| {
+        Error::failed(format!("{}: is no report of `evoke bench --json` with ops: {error}", path.display()))
+    })?;
+    Ok(old.ops)
+}
+
+fn told_comparison(comparison: &Comparison) -> String {
+    let mut text =
+        format!("\n{} moved beyond the noise, {} did not", comparison.moved.len(), comparison.unchanged);
+    for (count, place) in [(comparison.only_old, "the old report"), (comparison.only_new, "this one")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} are in {place} alone"));
+        }
+    }
+    text.push('\n');
+    for moved in &comparison.moved {
+        text.push_str(&format!(
+            "{:<14} {:<44} {:<8} {:>9.3} -> {:>9.3} ms  {:>5.2} x the time\n",
+            moved.op,
+            moved.case,
+            moved.pass,
+            moved.old_s * 1e3,
+            moved.new_s * 1e3,
+            moved.ratio
+        ));
+    }
+    text
+}
+
 fn told(report: &Report) -> String {
-    let mut text = format!("{}, {} threads\n", report.device, report.threads);
+    let caches = if report.warm { "warm" } else { "cold" };
+    let mut text = format!("{}, {} threads, {caches} caches\n", report.device, report.threads);
     if let Some(ceiling) = report.ceiling {
         text.push_str(&format!(
             "measured ceilings: {:.1} GB/s copied, {:.0} GFLOP/s in a large product\n\n",
@@ -169,21 +265,32 @@ fn told(report: &Report) -> String {
     }
     if !report.ops.is_empty() {
         text.push_str(&format!(
-            "{:<14} {:<44} {:<8} {:>9} {:>8} {:>8} {:>8}\n",
-            "op", "shape", "pass", "ms", "GB/s", "GFLOP/s", "of best"
+            "{:<14} {:<44} {:<8} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}\n",
+            "op", "case", "pass", "ms", "p10", "p90", "GB/s", "GFLOP/s", "of best"
         ));
     }
     for row in &report.ops {
         text.push_str(&format!(
-            "{:<14} {:<44} {:<8} {:>9.3} {:>8} {:>8.1} {:>8}\n",
+            "{:<14} {:<44} {:<8} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>8.1} {:>8}\n",
             row.op,
-            row.name,
+            row.case,
             row.pass,
-            row.spread.median_ms,
-            row.gigabytes_per_second.map_or("-".into(), |rate| format!("{rate:.1}")),
-            row.gigaflops,
-            row.roofline.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share))
+            row.times.median_s * 1e3,
+            row.times.p10_s * 1e3,
+            row.times.p90_s * 1e3,
+            row.bytes.map_or("-".into(), |bytes| format!("{:.1}", bytes / row.times.median_s * 1e-9)),
+            row.flops / row.times.median_s * 1e-9,
+            row.share_of_ceiling.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share))
         ));
+    }
+    if let Some(found) = report.steadiness.as_ref().filter(|found| !(found.product_again >= STEADY)) {
+        text.push_str(&format!(
+            "\nthe machine is at {:.0} % of the speed it began with (heat, or other programs): measure again\n",
+            100.0 * found.product_again
+        ));
+    }
+    if let Some(comparison) = &report.comparison {
+        text.push_str(&told_comparison(comparison));
     }
     if let Some(step) = &report.step {
         text.push_str(&format!(
