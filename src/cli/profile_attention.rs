@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::error::At;
 use crate::ops::attention::pattern::Pattern;
 use crate::profile::attention::setting::{self, FeedForward, Setting};
-use crate::profile::attention::{check_type, run, text};
+use crate::profile::attention::{check_type, page, peers, plots, run, text};
 use crate::{Error, Result};
 
 /// Say what attention costs as sequences grow: by pattern, predicted and measured
@@ -52,8 +52,17 @@ pub struct Args {
     /// Write a line for each point
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write one HTML page that opens without a network
+    #[arg(long, value_name = "FILE.html")]
+    page: Option<PathBuf>,
+    /// Write each picture into this folder, as PNG and as SVG
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
+    /// Put the times of other programs beside: the JSON that benches/peers/attention.py writes
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
     /// Measure nothing: print the mask of this pattern over --length tokens
-    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["csv", "config"])]
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["csv", "config", "page", "plots", "peers"])]
     show: Option<String>,
     /// Tokens of the printed mask
     #[arg(long, requires = "show", default_value = "16")]
@@ -72,6 +81,8 @@ struct Shown {
     mask: Vec<String>,
 }
 
+/// Pixels of a PNG for each unit of its drawing.
+const PIXELS: f64 = 3.0;
 /// More rows fill no screen.
 const LONGEST_SHOWN: usize = 256;
 
@@ -102,11 +113,43 @@ impl Args {
             feed_forward,
         };
         out.note(device.describe(&self.device));
-        let report = run(&setting, &|line| out.note(line))?;
+        // What is wrong with files is told before minutes are spent.
+        let read = self.peers.as_deref().map(|file| Ok((file, peers::read(file)?))).transpose()?;
+        for file in [&self.csv, &self.page].into_iter().flatten() {
+            check_folder(file)?;
+        }
+        let mut report = run(&setting, &|line| out.note(line))?;
+        if let Some((file, peers)) = read {
+            report.peers = peers::beside(file, peers, &setting, &report.points)?;
+        }
         if let Some(file) = &self.csv {
             std::fs::write(file, text::csv(&report.points)).at("write", file)?;
         }
+        if let Some(file) = &self.page {
+            std::fs::write(file, page::page(&report, &setting)?).at("write", file)?;
+        }
+        if let Some(folder) = &self.plots {
+            std::fs::create_dir_all(folder).at("create the folder", folder)?;
+            for picture in plots::plots(&report, &setting).iter().chain(&plots::maps(&report, &setting)?) {
+                let file = |kind: &str| folder.join(format!("{}.{kind}", picture.name));
+                let (svg, png) = (file("svg"), file("png"));
+                std::fs::write(&svg, picture.drawing.file()).at("write", &svg)?;
+                std::fs::write(&png, picture.drawing.png(PIXELS)?).at("write", &png)?;
+            }
+        }
         out.result(&report, text::told)
+    }
+}
+
+/// Refuses a file in a folder that is not there.
+fn check_folder(file: &Path) -> Result<()> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => Err(Error::failed(format!(
+            "{}: there is no folder {}; make it first",
+            file.display(),
+            folder.display()
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -8,6 +8,9 @@
 pub mod cost;
 pub mod fit;
 mod memory;
+pub mod page;
+pub mod peers;
+pub mod plots;
 pub mod rates;
 pub mod report;
 pub mod runs;
@@ -235,7 +238,9 @@ fn measure(s: &Setting, site: &mut Site, allowance: &dyn Fn(usize) -> f64) -> Re
                 attention.seed_gradients();
             }
             let times = timed(attention, part, expected, allowance(number))?;
-            (times, since.as_ref().and_then(Since::growth))
+            // Both passes share the memory of the backward pass, so that the forward pass's own shows only where it is alone.
+            let whole = part == Part::Backward || !backward;
+            (times, since.as_ref().filter(|_| whole).and_then(Since::growth))
         };
         site.passes[number].times = Some(times);
         site.passes[number].grown = grown;

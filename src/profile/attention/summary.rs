@@ -96,13 +96,13 @@ pub fn fits(
                 .map(|point| (point.length as f64, beside(s, feed_forward, pass, point.length)))
                 .collect();
             let mut overtakes = below_from(&beside, &curve(&own));
-            // Beyond the last length the fit goes on; where it grows no faster, never.
+            // Beyond the last length the fit goes on, where it surely grows faster.
             let mut extrapolated = false;
             if let (Some(Meeting::Never), Some(law), Some((x, y))) = (overtakes, law, beside.last().copied())
             {
                 let slope = if pass == Pass::Decode { 0.0 } else { 1.0 };
                 let away = (y / law.at(x)).ln() / (law.exponent - slope);
-                if law.exponent > slope + LEAST_DIFFERENCE && away.is_finite() {
+                if law.ci95.is_some_and(|[low, _]| low > slope) && away.is_finite() {
                     overtakes = Some(Meeting::From((x.ln() + away).exp().round() as usize));
                     extrapolated = true;
                 }
@@ -126,11 +126,8 @@ pub fn fits(
     Ok(fits)
 }
 
-/// Exponents closer than this are not told apart: a meeting would lie at lengths that mean nothing.
-const LEAST_DIFFERENCE: f64 = 0.1;
-
 /// What the feed-forward layer takes over the same tokens.
-fn beside(s: &Setting, times: &FeedForwardTimes, pass: Pass, length: usize) -> f64 {
+pub fn beside(s: &Setting, times: &FeedForwardTimes, pass: Pass, length: usize) -> f64 {
     let tokens = (s.batch * length) as f64;
     match pass {
         Pass::Forward => tokens * times.forward_s_per_token,
