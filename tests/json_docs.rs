@@ -122,6 +122,13 @@ fn commands_without_a_model_print_what_is_documented() {
     check("selftest", &evoke(at, "selftest patches --json"));
     check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));
     check("bench", &evoke(at, "bench --table --json"));
+    check("profile --show", &evoke(at, "profile attention --show band:3,1 --length 9 --json"));
+    let peer = json!({"machine": {"program": "other"}, "points": [
+        {"pattern": "band:4", "pass": "forward", "length": 64, "way": "sdpa", "median_s": 1e-3, "visible_pairs": 620}]});
+    std::fs::write(at.join("peer.json"), peer.to_string()).expect("written");
+    let profile = "profile attention --patterns full,band:4 --lengths 32..256 --heads 2 --head-size 8 --seconds 3 \
+                   --passes forward,backward,decode --device cpu --peers peer.json --json";
+    check("profile", &evoke(at, profile));
 
     // A picture that is missing, so that the list of skipped ones is not empty.
     evoke(at, "show positions --grid 2x2 --width 8 --out q.png");

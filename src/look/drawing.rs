@@ -142,7 +142,7 @@ impl Drawing {
                 ),
                 Shape::Box { at: (x, y), size: (width, height), ink } => writeln!(
                     svg,
-                    "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" style=\"fill:var(--{})\"/>",
+                    "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" shape-rendering=\"crispEdges\" style=\"fill:var(--{})\"/>",
                     ink.colours().0
                 ),
                 Shape::Text { at: (x, y), size, anchor, ink, text } => writeln!(

@@ -37,18 +37,20 @@ pub enum Mark {
 }
 
 const WIDTH: f64 = 400.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 12.0;
+/// Where titles and names begin.
+const EDGE: f64 = 4.0;
 const BOTTOM: f64 = 36.0;
 /// Height of the axes' field.
 const FIELD: f64 = 210.0;
-const TEXT: f64 = 11.0;
-const ROW: f64 = 15.0;
+const TEXT: f64 = 12.0;
+const ROW: f64 = 16.0;
 
 /// Draws it; `y` writes a value of the y axis.
 pub fn drawn(plot: &Plot, y: impl Fn(f64) -> String) -> Drawing {
     let mut drawing = Drawing { width: WIDTH, title: plot.title.clone(), ..Drawing::default() };
-    drawing.text((LEFT - 38.0, 16.0), 13.0, Anchor::Start, Ink::Text, plot.title.clone());
+    drawing.text((EDGE, 16.0), 14.0, Anchor::Start, Ink::Text, plot.title.clone());
     let top = legend(&mut drawing, plot, 32.0) + 10.0;
     drawing.height = top + FIELD + BOTTOM;
     let points = || plot.series.iter().flat_map(|s| &s.points).filter(|(x, y)| *x > 0.0 && *y > 0.0);
@@ -79,7 +81,7 @@ pub fn drawn(plot: &Plot, y: impl Fn(f64) -> String) -> Drawing {
     }
     let below = top + FIELD + 29.0;
     drawing.text((WIDTH - RIGHT, below), TEXT, Anchor::End, Ink::Faint, plot.x_label.clone());
-    drawing.text((LEFT - 38.0, below), TEXT, Anchor::Start, Ink::Faint, format!("up: {}", plot.y_label));
+    drawing.text((EDGE, below), TEXT, Anchor::Start, Ink::Faint, format!("up: {}", plot.y_label));
     for series in &plot.series {
         let places: Vec<(f64, f64)> = series
             .points
@@ -102,12 +104,12 @@ pub fn drawn(plot: &Plot, y: impl Fn(f64) -> String) -> Drawing {
 
 /// Names beside strokes of their colour, in rows; returns the y below them.
 fn legend(drawing: &mut Drawing, plot: &Plot, top: f64) -> f64 {
-    let (mut x, mut y) = (LEFT - 38.0, top);
+    let (mut x, mut y) = (EDGE, top);
     for series in plot.series.iter().filter(|series| !series.name.is_empty()) {
         // The page's font may be wider than the one that is measured with.
         let wide = 22.0 + 1.15 * f64::from(text_width(TEXT as f32 * 1.12, &series.name));
         if x + wide > WIDTH - RIGHT && x > LEFT {
-            (x, y) = (LEFT - 38.0, y + ROW);
+            (x, y) = (EDGE, y + ROW);
         }
         let middle = y - 4.0;
         if series.mark == Mark::Dots {

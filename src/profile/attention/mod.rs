@@ -58,7 +58,7 @@ pub struct Measured {
 }
 
 /// Seconds for each pass of a calibration point.
-const CALIBRATION: f64 = 0.25;
+const CALIBRATION: f64 = 0.4;
 /// The longest sequence that calibrates.
 const LONGEST_CALIBRATION: usize = 4096;
 /// Of free memory, what a point may take: the rest is for what a plan does not count.

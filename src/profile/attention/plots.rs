@@ -3,12 +3,10 @@
 use super::report::{Point, Report};
 use super::setting::{Pass, Setting};
 use super::summary::{beside, of};
-use super::text::time;
 use crate::Result;
 use crate::look::drawing::{Anchor, Drawing, Ink, Shape};
 use crate::look::plot::{Mark, Plot, Series, drawn, short};
 use crate::ops::attention::pattern::Pattern;
-use crate::train::budget;
 
 /// A picture with its file's name and the words below it.
 pub struct Picture {
@@ -61,7 +59,7 @@ fn over_lengths(report: &Report, s: &Setting, pass: Pass) -> Picture {
     let plot = of_lengths(format!("Time of {}", words(pass)), "seconds", all);
     Picture {
         name: format!("time-{}", pass.name()),
-        drawing: drawn(&plot, time),
+        drawing: drawn(&plot, seconds),
         caption: "Lines are measured medians, dashes the predictions; the thin line is the feed-forward layer over the \
                   same tokens."
             .into(),
@@ -92,7 +90,7 @@ fn bounds(report: &Report, s: &Setting, number: usize, text: &str) -> Picture {
     }
     Picture {
         name: format!("bound-{}-{}", number + 1, file_name(text)),
-        drawing: drawn(&of_lengths(text.to_string(), "seconds", all), time),
+        drawing: drawn(&of_lengths(text.to_string(), "seconds", all), seconds),
         caption: "Thin lines: what the measured ceilings of this machine allow for the useful work.".into(),
     }
 }
@@ -139,6 +137,24 @@ fn roofline(report: &Report, s: &Setting) -> Picture {
     }
 }
 
+/// `10 ms`: a place on an axis, which is a round number.
+fn seconds(s: f64) -> String {
+    match s {
+        s if s >= 1.0 => format!("{} s", short(s)),
+        s if s >= 1e-3 => format!("{} ms", short(s * 1e3)),
+        s => format!("{} us", short(s * 1e6)),
+    }
+}
+
+/// `10 MB`.
+fn bytes(count: f64) -> String {
+    match count {
+        c if c >= 1e9 => format!("{} GB", short(c / 1e9)),
+        c if c >= 1e6 => format!("{} MB", short(c / 1e6)),
+        c => format!("{} kB", short(c / 1e3)),
+    }
+}
+
 /// `20G`.
 fn rate(per_second: f64) -> String {
     match per_second {
@@ -166,7 +182,7 @@ fn memory(report: &Report, s: &Setting) -> Picture {
     let plot = of_lengths("Memory".into(), "bytes", all);
     Picture {
         name: "memory".into(),
-        drawing: drawn(&plot, |bytes| budget::bytes(bytes as usize)),
+        drawing: drawn(&plot, bytes),
         caption: format!("At its highest. Line: {}; dashes: the other passes.", s.passes[0].name()),
     }
 }
@@ -194,7 +210,7 @@ fn peers(report: &Report, s: &Setting, number: usize, pass: Pass) -> Picture {
     let title = format!("{}: {}", peer.machine.program, words(pass));
     Picture {
         name: format!("peer-{}-{}", number + 1, pass.name()),
-        drawing: drawn(&of_lengths(title, "seconds", all), time),
+        drawing: drawn(&of_lengths(title, "seconds", all), seconds),
         caption: format!("Lines: Evoke. Dashes: {} on {}.", peer.machine.program, peer.machine.device),
     }
 }
@@ -221,11 +237,17 @@ pub fn maps(report: &Report, s: &Setting) -> Result<Vec<Picture>> {
         let cell = length.div_ceil(CELLS);
         let counts = cells(pattern, length, cell);
         let touched = report.tiles.iter().find(|t| t.pattern == *text && t.length == length);
+        let apart = (0..pattern.terms()).any(|term| pattern.classes(term, length) > 1);
         let caption = touched.map_or(String::new(), |t| {
             format!(
-                "{} tokens, squares of {cell}; down: queries, across: keys. The kernels gather queries that are a period \
-                 apart, and so touch {} tiles of {} x {}: {} full, {} partial; {} are never looked at.",
+                "{} tokens, squares of {cell}; down: queries, across: keys. {} {} tiles of {} x {}: {} full, {} partial; \
+                 {} of the square's are never looked at.",
                 t.length,
+                if apart {
+                    "The kernels gather queries that are a period apart, and so touch"
+                } else {
+                    "The kernels touch"
+                },
                 t.full + t.partial,
                 t.tile_queries,
                 t.tile_keys,
