@@ -276,8 +276,8 @@ fn wrong_options_are_one_line_and_exit_2() {
 #[test]
 fn the_page_is_readable_in_a_browser_at_any_width() {
     let Some(browser) = common::browser::find() else {
-        println!(
-            "skipped: the_page_is_readable_in_a_browser_at_any_width: no chromium in PATH or EVOKE_CHROMIUM"
+        eprintln!(
+            "the_page_is_readable_in_a_browser_at_any_width: SKIPPED, no Chromium (in PATH, or set EVOKE_CHROMIUM)"
         );
         return;
     };
@@ -289,7 +289,7 @@ fn the_page_is_readable_in_a_browser_at_any_width() {
 #[test]
 fn a_bad_page_is_noticed_in_a_browser() {
     let Some(browser) = common::browser::find() else {
-        println!("skipped: a_bad_page_is_noticed_in_a_browser: no chromium in PATH or EVOKE_CHROMIUM");
+        eprintln!("a_bad_page_is_noticed_in_a_browser: SKIPPED, no Chromium (in PATH, or set EVOKE_CHROMIUM)");
         return;
     };
     let look = |body: &str| common::browser::look(&browser, &format!("<!doctype html><body>{body}</body>"));
