@@ -289,7 +289,9 @@ fn the_page_is_readable_in_a_browser_at_any_width() {
 #[test]
 fn a_bad_page_is_noticed_in_a_browser() {
     let Some(browser) = common::browser::find() else {
-        eprintln!("a_bad_page_is_noticed_in_a_browser: SKIPPED, no Chromium (in PATH, or set EVOKE_CHROMIUM)");
+        eprintln!(
+            "a_bad_page_is_noticed_in_a_browser: SKIPPED, no Chromium (in PATH, or set EVOKE_CHROMIUM)"
+        );
         return;
     };
     let look = |body: &str| common::browser::look(&browser, &format!("<!doctype html><body>{body}</body>"));
