@@ -17,6 +17,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod profile;
 pub mod train;
 
 pub use error::{Error, Result};

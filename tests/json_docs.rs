@@ -128,6 +128,13 @@ fn commands_without_a_model_print_what_is_documented() {
         found["moved"].as_array().map_or(0, Vec::len) as u64 + found["unchanged"].as_u64().unwrap_or(0);
     assert_eq!(counted, bench["ops"].as_array().map_or(0, Vec::len) as u64, "{bench}");
     check("bench", &evoke(at, "bench --table --json"));
+    check("profile --show", &evoke(at, "profile attention --show band:3,1 --length 9 --json"));
+    let peer = json!({"machine": {"program": "other"}, "points": [
+        {"pattern": "band:4", "pass": "forward", "length": 64, "way": "sdpa", "median_s": 1e-3, "visible_pairs": 620}]});
+    std::fs::write(at.join("peer.json"), peer.to_string()).expect("written");
+    let profile = "profile attention --patterns full,band:4 --lengths 32..256 --heads 2 --head-size 8 --seconds 3 \
+                   --passes forward,backward,decode --device cpu --peers peer.json --json";
+    check("profile", &evoke(at, profile));
 
     // A picture that is missing, so that the list of skipped ones is not empty.
     evoke(at, "show positions --grid 2x2 --width 8 --out q.png");

@@ -1,6 +1,20 @@
-"""Times of PyTorch's scaled_dot_product_attention on the CPU, forward and backward, f32: the same work as the ignored
-test `attention_times` (src/ops/attention/cpu_bench.rs). Best of many runs. Usage: attention.py [THREADS]"""
+"""PyTorch's attention on the same work as Evoke's.
 
+    attention.py [THREADS]            the shapes of the ignored test `attention_times` (src/ops/attention/cpu_bench.rs),
+                                      forward and backward, CPU, f32, best of many runs
+    attention.py --out FILE ...       the patterns and lengths of `evoke profile attention`, as the JSON that its --peers
+                                      takes: median of the runs that fit the time, after one that is not counted; only
+                                      visible pairs count as operations (4 a pair and channel, backward 10)
+
+Ways: `sdpa` is scaled_dot_product_attention (without a mask tensor for full and causal, with a boolean one for the rest),
+`flex` is compiled FlexAttention with a block mask, `eager` is softmax(q k^T) v as it stands in a textbook. Each runs as far
+as its memory and the time go; what cannot run is left out, with a line that says why."""
+
+import argparse
+import json
+import math
+import platform
+import statistics
 import sys
 import time
 
@@ -18,9 +32,13 @@ SIZES = [  # name, batch, heads, head_dim, queries, keys, look-ahead mask
     ("wide heads", 4, 8, 64, 196, 196, False),
 ]
 
+MASK_BYTES = 1 << 30  # more than this is no mask tensor that anyone keeps
+SCORE_BYTES = 2 << 30  # nor a matrix of scores
+MOST_RUNS = 200
 
-def main() -> None:
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+
+def shapes(threads: int) -> None:
+    torch.set_num_threads(threads)
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
     for name, batch, heads, head_dim, queries, keys, causal in SIZES:
         def tensor(rows: int) -> torch.Tensor:
@@ -42,6 +60,261 @@ def main() -> None:
                 break
         both = forward + backward
         print(f"{name:>18}: forward {forward * 1e3:.3f} ms, backward {backward * 1e3:.3f} ms, both {both * 1e3:.3f} ms")
+
+
+def near_root(length: int) -> int:
+    """The power of two nearest the root."""
+    below = 1 << ((length.bit_length() - 1) // 2)
+    return 2 * below if 4 * length > 9 * below * below else below
+
+
+def visible(pattern: str, length: int):
+    """Whether query i sees key j, as a function of tensors of both; None where the pattern has no such form here."""
+    words = pattern.split(":")
+    number = lambda word: near_root(length) if word == "sqrt" else int(word)
+    sides = lambda word: [length if side == "all" else int(side) for side in (word + ",0").split(",")[:2]]
+    if words[0] == "full":
+        return lambda i, j: (i >= 0) & (j >= 0)
+    if words[0] == "causal":
+        return lambda i, j: j <= i
+    if words[0] in ("band", "dilated"):
+        (left, right), step = sides(words[1]), number(words[2]) if len(words) > 2 else 1
+        return lambda i, j: ((i - j) % step == 0) & (i - j <= left * step) & (j - i <= right * step)
+    if words[0] == "strided":
+        stride = number(words[1])
+        return lambda i, j: (j <= i) & ((i - j <= stride) | ((i - j) % stride == 0))
+    if words[0] == "strided-column":
+        stride = number(words[1])
+        return lambda i, j: (j <= i) & ((i - j) % stride == 0)
+    if words[0] in ("fixed", "fixed-local", "fixed-summary"):
+        block = number(words[1])
+        local = lambda i, j: i // block == j // block
+        if words[0] == "fixed-local":
+            return lambda i, j: (j <= i) & local(i, j)
+        count = number(words[2])
+        first = number(words[3]) if len(words) > 3 else block - count
+        summary = lambda i, j: (j % block >= first) & (j % block < first + count)
+        if words[0] == "fixed-summary":
+            return lambda i, j: (j <= i) & summary(i, j)
+        return lambda i, j: (j <= i) & (local(i, j) | summary(i, j))
+    return None
+
+
+def pairs(seen, length: int) -> int:
+    """Visible pairs of one head, counted a block of queries at a time."""
+    j = torch.arange(length)
+    blocks = torch.arange(length).split(1024)
+    return sum(int(seen(block[:, None], j[None, :]).sum()) for block in blocks)
+
+
+class Work:
+    """Queries, keys and values of one length, and the ways to attend over them."""
+
+    def __init__(self, options, pattern: str, length: int):
+        self.options, self.pattern, self.length = options, pattern, length
+        self.seen = visible(pattern, length)
+        width = options.heads * options.head_size
+        kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[options.type]
+
+        def tensor() -> torch.Tensor:
+            rows = torch.randn(options.batch, length, width, device=options.device, dtype=kind)
+            return rows.view(options.batch, length, options.heads, options.head_size).transpose(1, 2)
+
+        self.q, self.k, self.v, self.dout = [tensor().requires_grad_(n < 3) for n in range(4)]
+
+    def mask(self):
+        if self.length**2 > MASK_BYTES:
+            raise MemoryError(f"a mask of {self.length} x {self.length}")
+        i = torch.arange(self.length, device=self.options.device)
+        return self.seen(i[:, None], i[None, :])
+
+    def way(self, name: str):
+        """The forward pass as a function without arguments; its mask is made before the clock starts."""
+        q, k, v = self.q, self.k, self.v
+        if name == "sdpa":
+            if self.pattern in ("full", "causal"):
+                causal = self.pattern == "causal"
+                return lambda: scaled_dot_product_attention(q, k, v, is_causal=causal)
+            mask = self.mask()
+            return lambda: scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if name == "eager":
+            scores = self.options.batch * self.options.heads * self.length**2 * q.element_size()
+            if scores > SCORE_BYTES:
+                raise MemoryError(f"{scores / 1e9:.1f} GB of scores")
+            hidden, scale = ~self.mask(), 1 / math.sqrt(self.options.head_size)
+            return lambda: (q @ k.transpose(-1, -2) * scale).masked_fill(hidden, -math.inf).softmax(-1) @ v
+        if name == "flex":
+            from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+            seen = self.seen
+            block = create_block_mask(
+                lambda b, h, i, j: seen(i, j), None, None, self.length, self.length, device=self.options.device
+            )
+            torch._dynamo.reset()
+            compiled = torch.compile(flex_attention)
+            return lambda: compiled(q, k, v, block_mask=block)
+        raise ValueError(f"--ways {name}: no such way")
+
+    def decoding(self, name: str):
+        """The last query alone, against the keys that it sees."""
+        if name != "sdpa":
+            raise NotImplementedError("decoding is timed with sdpa")
+        last = torch.tensor(self.length - 1)
+        keys = self.seen(last, torch.arange(self.length)).nonzero().flatten().to(self.options.device)
+        q = self.q[:, :, -1:].detach()
+        k, v = [tensor.detach()[:, :, keys].contiguous() for tensor in (self.k, self.v)]
+        return lambda: scaled_dot_product_attention(q, k, v)
+
+
+def wait(options) -> None:
+    if options.device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def timed(options, run, seconds: float) -> list[float]:
+    """Seconds of each run, the first one left out unless there is no time for another."""
+    times, start = [], time.perf_counter()
+    while True:
+        wait(options)
+        t0 = time.perf_counter()
+        run()
+        wait(options)
+        times.append(time.perf_counter() - t0)
+        if len(times) > MOST_RUNS or time.perf_counter() - start + 0.5 * times[-1] > seconds:
+            break
+    return times[1:] if len(times) > 1 else times
+
+
+def point(options, work: Work, way: str, name: str, seen_pairs: int) -> dict:
+    """One pass of one way."""
+    gpu = options.device.startswith("cuda")
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    if name == "decode":
+        with torch.no_grad():
+            times = timed(options, work.decoding(way), options.point_seconds)
+    elif name == "forward":
+        forward = work.way(way)
+        with torch.no_grad():
+            forward()  # compiles, where there is something to compile
+            times = timed(options, forward, options.point_seconds)
+    else:
+        out = work.way(way)()
+        operands = (work.q, work.k, work.v)
+        backward = lambda: torch.autograd.grad(out, operands, work.dout, retain_graph=True)
+        backward()
+        times = timed(options, backward, options.point_seconds)
+    median = statistics.median(times)
+    flops = (10 if name == "backward" else 4) * options.head_size * seen_pairs
+    quantile = lambda share: sorted(times)[round((len(times) - 1) * share)]
+    return {
+        "pattern": work.pattern,
+        "pass": name,
+        "length": work.length,
+        "way": way,
+        "median_s": median,
+        "p10_s": quantile(0.1),
+        "p90_s": quantile(0.9),
+        "runs": len(times),
+        "peak_bytes": torch.cuda.max_memory_allocated() if gpu else None,
+        "visible_pairs": seen_pairs,
+        "flop_per_s": flops / median,
+    }
+
+
+def lengths(text: str) -> list[int]:
+    unit = {"k": 1 << 10, "m": 1 << 20}
+    one = lambda word: int(word[:-1]) * unit[word[-1]] if word[-1] in unit else int(word)
+    found = set()
+    for word in text.split(","):
+        first, _, last = word.partition("..")
+        n = one(first)
+        while n <= one(last or first):
+            found.add(n)
+            n *= 2
+    return sorted(found)
+
+
+def patterns(text: str) -> list[str]:
+    """Split at commas, but for those inside `band:3,1`."""
+    found: list[str] = []
+    for word in text.split(","):
+        if found and (word.split(":")[0] == "all" or word.split(":")[0].isdigit()):
+            found[-1] += "," + word
+        else:
+            found.append(word.strip())
+    return found
+
+
+def profile(options) -> None:
+    gpu = options.device.startswith("cuda")
+    if not gpu:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    note = lambda line: print(line, file=sys.stderr, flush=True)
+    points, began = [], time.perf_counter()
+    slow: dict = {}  # what the next length would take at least, by pattern, way and pass
+    for length in lengths(options.lengths):
+        for pattern in patterns(options.patterns):
+            if visible(pattern, length) is None:
+                note(f"{pattern}: this script does not know it")
+                continue
+            work, sequences = Work(options, pattern, length), options.batch * options.heads
+            square = pairs(work.seen, length)
+            for way in options.ways.split(","):
+                for name in options.passes.split(","):
+                    key, left = (pattern, way, name), options.seconds - (time.perf_counter() - began)
+                    if slow.get(key, 0.0) > left / 4:
+                        note(f"{pattern} {way} {name} at {length}: not in {left:.0f} s")
+                        continue
+                    count = square
+                    if name == "decode":
+                        count = int(work.seen(torch.tensor(length - 1), torch.arange(length)).sum())
+                    try:
+                        one = point(options, work, way, name, sequences * count)
+                    except Exception as error:  # a way that a version or a device lacks
+                        first = (str(error) or type(error).__name__).splitlines()[0][:120]
+                        note(f"{pattern} {way} {name} at {length}: {type(error).__name__}: {first}")
+                        continue
+                    slow[key] = 8 * one["median_s"]
+                    points.append(one)
+                    note(f"{pattern} {way} {name} at {length}: {one['median_s'] * 1e3:.3f} ms")
+    machine = {
+        "program": f"PyTorch {torch.__version__}",
+        "device": options.device,
+        "name": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
+        "units": torch.cuda.get_device_properties(0).multi_processor_count if gpu else torch.get_num_threads(),
+        "storage": options.type,
+    }
+    names = ("batch", "heads", "head_size", "seed")
+    report = {"machine": machine, "setting": {name: getattr(options, name) for name in names}, "points": points}
+    with open(options.out, "w") as file:
+        json.dump(report, file, indent=1)
+    note(f"{len(points)} points: {options.out}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("threads", nargs="?", type=int, default=2)
+    parser.add_argument("--out", help="the JSON file to write; without it, the shapes of the test")
+    parser.add_argument("--patterns", default="full,causal,band:256,dilated:256:8,strided:sqrt,fixed:sqrt:16")
+    parser.add_argument("--lengths", default="1k..8k")
+    parser.add_argument("--passes", default="forward,backward")
+    parser.add_argument("--ways", default="sdpa")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--head-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--type", help="f32, bf16 or f16; f32 on the CPU and bf16 on a GPU if left out")
+    parser.add_argument("--seconds", type=float, default=240.0, help="that all points together may take, about")
+    parser.add_argument("--point-seconds", type=float, default=1.0, help="for each point")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if options.out is None:
+        shapes(options.threads)
+        return
+    options.type = options.type or ("bf16" if options.device.startswith("cuda") else "f32")
+    profile(options)
 
 
 main()

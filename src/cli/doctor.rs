@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Output;
 use crate::Result;
 use crate::device::cuda::{self, Card};
-use crate::device::{Device, kernels};
+use crate::device::{Device, cpu, kernels};
 use crate::train::budget;
 
 /// Say what this machine offers: cores, vector instructions, devices
@@ -55,7 +55,7 @@ impl Args {
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            vector: vector(),
+            vector: cpu::vector(),
             driver: survey.driver.as_deref(),
             gpus: survey.cards.iter().map(gpu).collect(),
             cublas: survey.cublas,
@@ -120,16 +120,4 @@ fn told(r: &Report) -> String {
         lines.push(format!("for cuda {missing}"));
     }
     lines.join("\n")
-}
-
-/// The widest vector instructions that the CPU device uses here.
-fn vector() -> &'static str {
-    // The type's variants differ by machine, so it is asked for its name.
-    let arch = format!("{:?}", pulp::Arch::new());
-    match arch.split('(').next() {
-        Some("V4") => "AVX-512",
-        Some("V3") => "AVX2 and FMA",
-        Some("Neon") => "NEON",
-        _ => "none",
-    }
 }

@@ -20,6 +20,8 @@ mod prepare_motion;
 mod prepare_progress;
 mod prepare_scenes;
 mod prepare_video;
+mod profile;
+mod profile_attention;
 mod score;
 mod selftest;
 mod show;
@@ -64,6 +66,7 @@ enum Command {
     Selftest(selftest::Args),
     Show(show::Args),
     Plan(plan::Args),
+    Profile(profile::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
 }
@@ -95,6 +98,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Selftest(args) => args.run(&out),
         Command::Show(args) => args.run(&out),
         Command::Plan(args) => args.run(&out),
+        Command::Profile(args) => args.run(&out),
         Command::Bench(args) => args.run(&out),
         Command::Doctor(args) => args.run(&out),
     }

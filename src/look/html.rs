@@ -46,40 +46,47 @@ pub struct GalleryItem {
 
 /// The page. All text is escaped; a picture whose size does not fit its bytes is left out.
 pub fn html(report: &Report) -> String {
-    let title = escape(&report.title);
+    let mut body = String::new();
+    for section in &report.gallery {
+        gallery(&mut body, section);
+    }
+    if !report.figures.is_empty() {
+        body.push_str("<h2>Figures</h2>\n");
+    }
+    for (caption, bytes) in &report.figures {
+        let (uri, caption) = (data_uri(bytes), escape(caption));
+        let _ = writeln!(
+            body,
+            "<figure class=\"card\"><img class=\"wide\" src=\"{uri}\" alt=\"{caption}\">\
+             <figcaption>{caption}</figcaption></figure>"
+        );
+    }
+    if !report.curves.is_empty() {
+        body.push_str("<h2>Learning curves</h2>\n<div class=\"curves\">\n");
+        report.curves.iter().for_each(|one| curve(&mut body, one));
+        body.push_str("</div>\n");
+    }
+    page(&report.title, &report.summary, &body)
+}
+
+/// A whole page around `body`, which is HTML already: the style, the title, and the summary's names and values.
+pub fn page(title: &str, summary: &[(String, String)], body: &str) -> String {
+    let title = escape(title);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
          <style>\n{}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n",
         include_str!("html.css")
     );
-    if !report.summary.is_empty() {
+    if !summary.is_empty() {
         page.push_str("<dl class=\"summary\">\n");
-        for (name, value) in &report.summary {
+        for (name, value) in summary {
             let (name, value) = (escape(name), escape(value));
             let _ = writeln!(page, "<div class=\"card\"><dt>{name}</dt><dd>{value}</dd></div>");
         }
         page.push_str("</dl>\n");
     }
-    for section in &report.gallery {
-        gallery(&mut page, section);
-    }
-    if !report.figures.is_empty() {
-        page.push_str("<h2>Figures</h2>\n");
-    }
-    for (caption, bytes) in &report.figures {
-        let (uri, caption) = (data_uri(bytes), escape(caption));
-        let _ = writeln!(
-            page,
-            "<figure class=\"card\"><img class=\"wide\" src=\"{uri}\" alt=\"{caption}\">\
-             <figcaption>{caption}</figcaption></figure>"
-        );
-    }
-    if !report.curves.is_empty() {
-        page.push_str("<h2>Learning curves</h2>\n<div class=\"curves\">\n");
-        report.curves.iter().for_each(|one| curve(&mut page, one));
-        page.push_str("</div>\n");
-    }
+    page.push_str(body);
     let _ = write!(
         page,
         "<footer>Made by evoke {}</footer>\n</main>\n</body>\n</html>\n",
@@ -127,7 +134,7 @@ fn gallery(page: &mut String, section: &GallerySection) {
 }
 
 /// Text for an element or a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -3,8 +3,10 @@
 pub mod attention;
 pub mod canvas;
 mod curves;
+pub mod drawing;
 pub mod heard;
 pub mod html;
+pub mod plot;
 pub mod positions;
 pub mod spectrogram;
 pub mod terminal;

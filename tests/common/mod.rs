@@ -1,6 +1,8 @@
 //! What the tests of the whole program share: tiny data, tiny models, and the program run as a user runs it.
 #![allow(dead_code)] // each test takes what it needs
 
+pub mod browser;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -41,3 +41,15 @@ pub fn run_timed(program: &Program, memory: &mut Memory, state: &StepState) -> V
         })
         .collect()
 }
+
+/// The widest vector instructions that this machine has, in words.
+pub fn vector() -> &'static str {
+    // The type's variants differ by machine, so it is asked for its name.
+    let arch = format!("{:?}", pulp::Arch::new());
+    match arch.split('(').next() {
+        Some("V4") => "AVX-512",
+        Some("V3") => "AVX2 and FMA",
+        Some("Neon") => "NEON",
+        _ => "none",
+    }
+}

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Head sizes that there are kernels for.
 pub(super) const HEAD_SIZES: [usize; 4] = [32, 64, 96, 128];
 /// Rows of a tile, as in `kernels/attention/sizes.cuh`.
-const TILE_ROWS: usize = 64;
+pub(super) const TILE_ROWS: usize = 64;
 /// Elements of 16 bytes: what rows and columns must be multiples of.
 const CHUNK: usize = 8;
 /// Threads of the small kernels, and their warps.

@@ -20,6 +20,8 @@ mod launch_cpu;
 pub mod pattern;
 mod pattern_class;
 mod pattern_text;
+mod pattern_words;
+pub mod work;
 
 use self::pattern::Pattern;
 use super::{Cost, Dropout, Op};

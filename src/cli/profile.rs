@@ -1,0 +1,26 @@
+//! `evoke profile`: where time and memory go.
+
+use clap::Subcommand;
+
+use super::{Output, profile_attention};
+use crate::Result;
+
+/// Say where time and memory go, predicted and measured
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Attention(profile_attention::Args),
+}
+
+impl Args {
+    pub fn run(self, out: &Output) -> Result<()> {
+        match self.what {
+            What::Attention(args) => args.run(out),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Where time and memory go, against what arithmetic predicts and what this machine allows.
+
+pub mod attention;
