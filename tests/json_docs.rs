@@ -121,6 +121,14 @@ fn commands_without_a_model_print_what_is_documented() {
     check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
     check("selftest", &evoke(at, "selftest patches --json"));
     check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));
+    evoke(at, "prepare scenes --train 8 --val 4 --unseen 4 --size 32 --out small --json");
+    let step = "profile train --data small --set model.width=32 --set train.batch=2 --set model.patch=16 --steps 1 --trace t.json --json";
+    let step = check("profile train", &evoke(at, step));
+    let share = |name: &str| step["shares"][name].as_f64().expect("a share");
+    assert!(share("products") > 0.0 && share("attention") > 0.0, "{step}");
+    let trace: Value =
+        serde_json::from_slice(&std::fs::read(at.join("t.json")).expect("a trace")).expect("JSON");
+    assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 20), "{trace}");
     std::fs::write(at.join("old.json"), evoke(at, "bench patches --seconds 0.01 --json")).expect("written");
     let bench = check("bench", &evoke(at, "bench patches --seconds 0.01 --compare old.json --json"));
     let found = &bench["comparison"];

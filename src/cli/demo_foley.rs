@@ -27,7 +27,7 @@ use crate::train::{budget, progress};
 
 /// The demo's settings, found by trying: small enough for two cores and a few minutes.
 const SETTINGS: &str = include_str!("demo_foley.toml");
-const TRAIN_CLIPS: usize = 6000;
+const TRAIN_CLIPS: usize = 12_000;
 const HELD_OUT: usize = 200;
 /// Clips whose bits are measured, and those that are made to sound.
 const JUDGED: usize = 200;

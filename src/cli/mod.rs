@@ -22,6 +22,7 @@ mod prepare_scenes;
 mod prepare_video;
 mod profile;
 mod profile_attention;
+mod profile_train;
 mod score;
 mod selftest;
 mod show;

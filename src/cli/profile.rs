@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Output, profile_attention};
+use super::{Output, profile_attention, profile_train};
 use crate::Result;
 
 /// Say where time and memory go, predicted and measured
@@ -15,12 +15,14 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Attention(profile_attention::Args),
+    Train(profile_train::Args),
 }
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
         match self.what {
             What::Attention(args) => args.run(out),
+            What::Train(args) => args.run(out),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::watch::{Timed, Watch};
 use crate::Result;
 use crate::config::Optimizer;
 use crate::device::{Device, Memory, Sizes, StepState};
@@ -59,6 +60,7 @@ pub struct Engine {
     device: Device,
     trained: usize,
     update: Option<Arc<Planned<Id>>>,
+    watch: Option<Watch>,
 }
 
 impl Engine {
@@ -87,7 +89,7 @@ impl Engine {
             Arc::new(Planned { program: Program::new(graph, Region::Work), ends: norm })
         });
         let memory = Memory::new(device, sizes)?;
-        let mut engine = Engine { memory, device, trained: parameters.trained(), update };
+        let mut engine = Engine { memory, device, trained: parameters.trained(), update, watch: None };
         // Constants are there from the start; weights are drawn or loaded.
         engine.draw(parameters, 0);
         Ok(engine)
@@ -140,7 +142,15 @@ impl Engine {
     /// # Errors
     /// If the device fails.
     pub fn run(&mut self, program: &Program, state: &StepState) -> Result<()> {
-        self.device.run(program, &mut self.memory, state)
+        match &mut self.watch {
+            Some(watch) => watch.run(self.device, program, &mut self.memory, state),
+            None => self.device.run(program, &mut self.memory, state),
+        }
+    }
+
+    /// Puts a clock around every operation from now on; gives what an earlier one saw.
+    pub fn watch(&mut self) -> Vec<Timed> {
+        self.watch.replace(Watch::new()).map_or_else(Vec::new, |watch| watch.timed)
     }
 
     /// Clips the gradient, updates the weights and clears the gradient. Returns the gradient's norm; where that is
@@ -154,7 +164,7 @@ impl Engine {
     pub fn update(&mut self, state: &StepState) -> Result<f32> {
         let update = self.update.clone().expect("an engine that trains");
         self.memory.reserve(&update.program)?;
-        self.device.run(&update.program, &mut self.memory, state)?;
+        self.run(&update.program, state)?;
         let norm = self.memory.read(&update.program, update.ends)[0];
         self.memory.check()?;
         Ok(norm)

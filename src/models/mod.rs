@@ -4,3 +4,4 @@ pub mod captioner;
 pub mod engine;
 pub mod foley;
 pub mod session;
+pub mod watch;

@@ -1,3 +1,4 @@
 //! Where time and memory go, against what arithmetic predicts and what this machine allows.
 
 pub mod attention;
+pub mod train;
