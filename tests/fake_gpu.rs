@@ -3,8 +3,11 @@
 //! products, recordings and errors; nothing about a real GPU's speed or arithmetic.
 #![cfg(feature = "emulator")]
 
+mod common;
 #[path = "fake_gpu/program.rs"]
 mod program;
+#[path = "fake_gpu/training.rs"]
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
