@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a folder for a GPU machine that has no Rust: the program with its kernels, the scripts that time other libraries,
-# and run.sh, which checks and times everything there.
+# and run.sh, which checks and times everything there, part by part.
 #
 #   scripts/gpu-bundle.sh [FOLDER]     default: gpu-bundle
 #
@@ -35,6 +35,7 @@ cp -- "$target/release/evoke" "$aside/evoke"
 strip --strip-debug "$aside/evoke" 2>/dev/null || printf 'gpu-bundle: no strip here (Debian: binutils); the program stays large\n' >&2
 cp -- "$root"/benches/peers/*.py "$root/benches/peers/README.md" "$aside/peers/"
 cp -- "$root/scripts/gpu-run.sh" "$aside/run.sh"
+cp -- "$root/scripts/gpu-tables.py" "$aside/tables.py"
 chmod +x -- "$aside/run.sh"
 {
     printf 'commit %s\n' "$(git -C "$root" describe --always --dirty 2>/dev/null || printf unknown)"
@@ -45,4 +46,4 @@ bytes=$(du -s --apparent-size --block-size=1 -- "$aside" | cut -f1)
 ((bytes <= limit)) || fail "$aside takes $((bytes >> 20)) MiB, over $((limit >> 20)); name fewer GPUs in EVOKE_CUDA_ARCHS"
 rm -rf -- "$folder"
 mv -- "$aside" "$folder"
-printf 'gpu-bundle: %s (%s kernels, %s MiB); there, run: ./run.sh\n' "$folder" "$kernels" "$((bytes >> 20))" >&2
+printf 'gpu-bundle: %s (%s kernels, %s MiB); there: ./run.sh PART, such as ./run.sh selftest\n' "$folder" "$kernels" "$((bytes >> 20))" >&2

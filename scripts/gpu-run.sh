@@ -1,79 +1,158 @@
 #!/usr/bin/env bash
-# Checks and times Evoke on this machine's GPU: selftest, then benchmarks. In a bundle of scripts/gpu-bundle.sh it is
-# called run.sh. Results go to results/, one JSON document each; a table of them is printed.
+# Checks and times Evoke on this machine's GPU, in parts that take under ten minutes each. In a bundle of
+# scripts/gpu-bundle.sh it is called run.sh.
 #
-#   ./run.sh [DEVICE]     default: cuda
+#   ./run.sh PART [DEVICE]     default device: cuda
 #
-# cuBLAS is looked for where the system has it, else in this Python's NVIDIA packages (nvidia-cublas), in which PyTorch
-# for CUDA brings it too.
+#   doctor     what is here, and what is missing
+#   selftest   every operation's cases against double precision
+#   bench      times of every operation
+#   step       a training step of the captioner: one graph, the same without a graph, and waiting for each launch
+#   train      200 captioner steps: cuda against cpu, two cuda runs and one without a graph bit for bit
+#   peers      the same work in PyTorch on this GPU
+#   sanitize   compute-sanitizer, memcheck and racecheck, over the small cases
+#   all        all of them, one after the other
+#
+# Each part ends with a short table and leaves one results/PART.json. Neither Rust nor a network is needed: the driver must
+# run CUDA 13.0, and cuBLAS is looked for where the system has it, else in this Python's NVIDIA packages (nvidia-cublas),
+# in which PyTorch for CUDA brings it too.
 set -uo pipefail
-cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
-device=${1:-cuda}
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" || exit 1
+part=${1:-}
+device=${2:-cuda}
 results=results
-mkdir -p -- "$results"
+work=$results/work
+limit=540 # seconds of a part: a run that is stopped still saves, and ten minutes is what a queue may give
+parts="doctor selftest bench step train peers sanitize"
 
+usage() {
+    sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p' >&2
+    exit 2
+}
+case " $parts all " in *" $part "*) ;; *) usage ;; esac
+[[ -n $part && -x ./evoke ]] || { printf 'run.sh: no ./evoke here; make a bundle with scripts/gpu-bundle.sh\n' >&2; exit 1; }
+mkdir -p -- "$results" "$work"
+
+if [[ $part == all ]]; then
+    failed=0
+    for one in $parts; do "./$(basename -- "$0")" "$one" "$device" || failed=1; done
+    exit "$failed"
+fi
+
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null || python=
 # Folders of shared libraries in the nvidia namespace package of the Python here, separated by colons.
 python_libraries() {
-    command -v python3 >/dev/null || return 0
-    python3 - <<'PYTHON'
+    [[ -n $python ]] || return 0
+    "$python" - <<'PYTHON'
 import glob, os
 try:
     import nvidia
     roots = list(nvidia.__path__)
 except ImportError:
     roots = []
-found = {os.path.dirname(p) for root in roots for p in glob.glob(os.path.join(root, "**", "lib*.so*"), recursive=True)}
-print(":".join(sorted(found)))
+print(":".join(sorted({d for root in roots for d in glob.glob(os.path.join(root, "*", "lib"))})))
 PYTHON
 }
 libraries=$(python_libraries)
 [[ -z $libraries ]] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$libraries
 
-failed=0
-rows=()
-# part NAME ARGUMENTS...: runs evoke, keeps its JSON, and notes how it went. The exit code decides; no part stops the rest.
-part() {
-    local name=$1 began=$SECONDS code=0
-    shift
-    printf '\n== evoke %s\n' "$*" >&2
-    ./evoke "$@" --json >"$results/$name.json" 2> >(tee "$results/$name.log" >&2) || code=$?
-    ((code == 0)) || failed=1
-    rows+=("$(printf '%-12s %-8s %5d s   %s' "$name" "$([[ $code == 0 ]] && echo ok || echo "exit $code")" "$((SECONDS - began))" "$results/$name.json")")
+began=$SECONDS
+# Why the part cannot run here, in results/PART.json too.
+missing() {
+    printf '{"part": "%s", "ok": false, "missing": "%s"}\n' "$part" "${1//\"/\'}" >"$results/$part.json"
+    printf '%s: MISSING: %s\n' "$part" "$1" >&2
+    exit 1
+}
+left() { printf '%d' $((limit - (SECONDS - began) > 1 ? limit - (SECONDS - began) : 1)); }
+# evoke within what is left of the part's time; its words go to a log beside the results.
+evoke() { timeout "$(left)" ./evoke "$@" 2> >(tee -a "$work/$part.log" >&2); }
+# table FILE: the short table of a part's JSON, by the script that follows it.
+table() { [[ -z $python ]] && printf '%s: see %s\n' "$part" "$results/$part.json" || "$python" tables.py "$part" "$results"; }
+finish() {
+    local code=$1
+    printf '\n'
+    table
+    printf '%s: %s in %d s, %s\n' "$part" "$([[ $code == 0 ]] && printf ok || { [[ $code == 124 ]] && printf 'out of time' || printf 'FAILED (exit %s)' "$code"; })" \
+        $((SECONDS - began)) "$results/$part.json"
+    exit "$code"
+}
+# The device must be there before anything is tried on it.
+have_device() {
+    [[ $device == cuda* ]] || return 0
+    local why
+    why=$(./evoke doctor --json | sed -n 's/^ *"missing": "\(.*\)",\{0,1\}$/\1/p')
+    [[ -z $why ]] || missing "$why"
 }
 
-command -v nvidia-smi >/dev/null && nvidia-smi >"$results/nvidia-smi.txt" 2>&1
-./evoke doctor
-part doctor doctor
-part selftest selftest --device "$device"
-if ((failed)); then
-    printf '\nThe kernels are not right on this machine, so they are not timed; please report %s\n' "$results" >&2
-else
-    part bench bench --device "$device"
-    part step bench step --device "$device"
-fi
-
-printf '\n'
-printf '%s\n' "${rows[@]}"
-if [[ -s $results/selftest.json ]] && command -v python3 >/dev/null; then
-    python3 - "$results" <<'PYTHON'
-import json, os, sys
-def load(name):
-    try:
-        with open(os.path.join(sys.argv[1], name + ".json")) as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return {}
-check = load("selftest")
-if check:
-    print(f"\nselftest on {check['device']}: {check['passed']} passed, {check['failed']} failed")
-    for case in check["cases"]:
-        if not case["ok"]:
-            print(f"  {case['op']} {case['name']}: {case.get('fault', '')}")
-for op in load("bench").get("ops", []):
-    print(f"{op['op']:<22} {op['pass']:<9} {op['median_s'] * 1e3:>10.3f} ms {op['flops'] / op['median_s'] * 1e-9:>9.0f} GFLOP/s  {op['case']}")
-step = load("step").get("step")
-if step:
-    print(f"training step {step['median_ms']:.2f} ms, {step['samples_per_second']:.0f} pictures/s")
-PYTHON
-fi
-exit "$failed"
+code=0
+: >"$work/$part.log"
+case $part in
+doctor)
+    command -v nvidia-smi >/dev/null && nvidia-smi >"$work/nvidia-smi.txt" 2>&1
+    evoke doctor --json >"$results/doctor.json" || code=$?
+    [[ ! -f made-from.txt ]] || cat made-from.txt
+    ;;
+selftest)
+    have_device
+    evoke selftest --device "$device" --json >"$results/selftest.json" || code=$?
+    ;;
+bench)
+    have_device
+    evoke bench --device "$device" --json >"$results/bench.json" || code=$?
+    ;;
+step)
+    have_device
+    evoke bench step --steps 50 --device "$device" --json >"$work/graph.json" || code=$?
+    EVOKE_CUDA_GRAPH=0 evoke bench step --steps 50 --device "$device" --json >"$work/plain.json" || code=$?
+    EVOKE_CUDA_SYNC=1 evoke bench step --steps 20 --device "$device" --json >"$work/waited.json" || code=$?
+    printf '{"graph": %s, "plain": %s, "waited": %s}\n' \
+        "$(<"$work/graph.json")" "$(<"$work/plain.json")" "$(<"$work/waited.json")" >"$results/step.json"
+    ;;
+train)
+    have_device
+    [[ -n $python ]] || missing "python3, which compares the runs"
+    rm -rf -- "$work/data" "$work"/run-*
+    evoke prepare scenes --out "$work/data" --size 64 --train 2000 --val 200 >/dev/null || code=$?
+    # run NAME DEVICE: 200 steps, evaluated and saved at the end alone.
+    run() {
+        evoke train captioner --quiet --data "$work/data" --out "$work/run-$1" --device "$2" \
+            --set train.steps=200 --set train.batch=32 --set train.evaluate_every=0 --set train.checkpoint_every=0 \
+            --set model.width=128 --set model.encoder_layers=2 --set model.decoder_layers=2 --json >"$work/train-$1.json" || code=$?
+    }
+    run one "$device"
+    run two "$device"
+    EVOKE_CUDA_GRAPH=0 run plain "$device"
+    EVOKE_CUDA_SYNC=1 run waited "$device"
+    run cpu cpu
+    one=0
+    "$python" tables.py compare "$results" || one=$?
+    # What ended a run says more than that its curve is short.
+    ((code != 0)) || code=$one
+    ;;
+peers)
+    [[ -n $python ]] || missing "python3"
+    "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install torch)"
+    "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || missing "a GPU that PyTorch can use"
+    timeout "$(left)" "$python" peers/captioner_gpu.py --json >"$results/peers.json" 2> >(tee -a "$work/peers.log" >&2) || code=$?
+    ;;
+sanitize)
+    have_device
+    sanitizer=$(command -v compute-sanitizer || printf '')
+    [[ -n $sanitizer ]] || for one in "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer"; do [[ -x $one ]] && sanitizer=$one; done
+    [[ -n $sanitizer ]] || missing "compute-sanitizer, which comes with NVIDIA's CUDA toolkit"
+    rows=
+    for tool in memcheck racecheck; do
+        # One operation after another: what is over when the time is, counts.
+        for op in add cross-entropy norm linear gradient embedding patches positions attention; do
+            one=0
+            timeout "$(left)" "$sanitizer" --tool "$tool" --error-exitcode 9 ./evoke selftest "$op" --device "$device" \
+                >>"$work/sanitize.log" 2>&1 || one=$?
+            ((one == 0)) || code=$one
+            rows+="${rows:+, }{\"tool\": \"$tool\", \"op\": \"$op\", \"exit\": $one}"
+        done
+    done
+    printf '{"device": "%s", "runs": [%s]}\n' "$device" "$rows" >"$results/sanitize.json"
+    ;;
+esac
+finish "$code"

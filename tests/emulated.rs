@@ -7,7 +7,8 @@ use evoke::decode::{Method, caption};
 use evoke::device::{Device, StepState};
 use evoke::graph::plan::Region;
 use evoke::models::captioner::{Captioner, Ends, Purpose, Session};
-use evoke::ops::cases::{all, check::check, random};
+use evoke::ops::cases::check::{check, check_fused};
+use evoke::ops::cases::{all, random};
 
 /// Thread orders; each check runs under the one after it too, and compares bit for bit.
 const SCHEDULES: [u64; 3] = [1, 1001, 2001];
@@ -31,6 +32,21 @@ fn every_case_agrees_with_double_precision_under_every_schedule() {
         }
     }
     assert!(checked > 400, "only {checked} checks");
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// A linear layer's bias, ReLU and bias gradient, by the products' epilogues.
+#[test]
+fn epilogues_agree_with_double_precision() {
+    let (mut checked, mut failed) = (0, Vec::new());
+    for case in all().iter().filter(|c| c.op.starts_with("linear") && c.reference.is_some()) {
+        let outcome = check_fused(case, Device::Emulated, 1, true).unwrap();
+        checked += 1;
+        if !outcome.ok {
+            failed.push(outcome);
+        }
+    }
+    assert!(checked >= 21, "only {checked} checks");
     assert!(failed.is_empty(), "{failed:#?}");
 }
 

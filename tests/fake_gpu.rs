@@ -3,8 +3,11 @@
 //! products, recordings and errors; nothing about a real GPU's speed or arithmetic.
 #![cfg(feature = "emulator")]
 
+mod common;
 #[path = "fake_gpu/program.rs"]
 mod program;
+#[path = "fake_gpu/training.rs"]
+mod training;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -85,6 +88,16 @@ fn doctor_tells_of_the_gpu_and_auto_takes_it() {
     assert_eq!(report["gpus"][0]["compute_capability"], "9.0");
     assert_eq!(report["device_auto"], "cuda:0");
     assert_eq!((&report["cublas"], &report["missing"]), (&Value::Bool(true), &Value::Null));
+    assert_eq!((&report["cublas_version"], &report["gpus"][0]["missing"]), (&"13.0.0".into(), &Value::Null));
+    assert_eq!(report["gpus"][0]["clock_hz"], 1_980_000_000u64);
+    assert!(report["gpus"][0]["memory_free"].as_u64() > Some(1 << 30), "{report}");
+    let files = report["kernels"]["files"].as_array().expect("a list");
+    assert_eq!(files.len(), kernels::MODULES.len());
+    assert!(files.iter().any(|file| file == "attention/forward_bf16"), "{files:?}");
+    let told = String::from_utf8(evoke("doctor", libraries, &[]).stdout).expect("text");
+    for part in ["cublasLt 13.0.0", "1.98 GHz", "attention/forward_bf16", " free"] {
+        assert!(told.contains(part), "{part} is missing in {told}");
+    }
 }
 
 #[test]
@@ -167,4 +180,29 @@ fn every_case_passes_on_the_fake_gpu() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!((output.status.code(), report["failed"].as_u64()), (Some(0), Some(0)), "{report}");
     assert!(report["passed"].as_u64() > Some(150), "{report}");
+}
+
+/// An epilogue is taken where it is the faster way, and where the library has it.
+#[test]
+fn epilogues_are_taken_where_they_are_faster() {
+    let Some(libraries) = libraries() else { return };
+    for (epilogues, taken) in [("fast", true), ("slow", false), ("none", false)] {
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let set = [("FAKE_CUDA_EPILOGUES", epilogues), ("FAKE_CUDA_LOG", log.path().to_str().expect("text"))];
+        let output = evoke("selftest linear --device cuda --json", libraries, &set);
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        assert_eq!((output.status.code(), report["failed"].as_u64()), (Some(0), Some(0)), "{report}");
+        let log = std::fs::read_to_string(log.path()).expect("a log");
+        // The second run of a case is recorded: what it holds was chosen.
+        for (epilogue, kernel) in [
+            ("with 4", "linear_bias_bf16"),
+            ("with 6", "linear_relu_bf16"),
+            ("with 512", "linear_gradient_bf16"),
+        ] {
+            let product =
+                log.lines().any(|line| line.starts_with("record product") && line.ends_with(epilogue));
+            let apart = log.contains(&format!("record {kernel}"));
+            assert_eq!((product, apart), (taken, !taken), "{epilogues}, {epilogue}");
+        }
+    }
 }

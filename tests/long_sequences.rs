@@ -183,7 +183,7 @@ impl Training {
             average: 0.0,
         };
         let mut g = Graph::new();
-        optimizer::update(&mut g, p.trained(), adamw, &p.segments(&settings));
+        optimizer::update(&mut g, p.trained(), adamw, &p.segments(&settings), false);
         let (step, update) = (model.planned(patterns), Program::new(g, Region::Work));
         let state = StepState { seed: 1, pass: 0, step: 0, learning_rate: 1e-3 };
         let mut training = Training { model, memory, step, update, state };

@@ -33,3 +33,34 @@ fn without_a_driver_cuda_is_one_line_and_auto_is_the_cpu() {
     let line = device.describe("auto");
     assert!(line.contains("device: cpu") && line.contains("since no NVIDIA driver"), "{line}");
 }
+
+/// `scripts/gpu-run.sh`, as it lies in a bundle.
+#[test]
+fn parts_of_the_bundle_say_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let at = |name: &str| folder.path().join(name);
+    std::fs::copy(root.join("scripts/gpu-run.sh"), at("run.sh")).unwrap();
+    std::fs::copy(root.join("scripts/gpu-tables.py"), at("tables.py")).unwrap();
+    std::fs::copy(assert_cmd::cargo::cargo_bin!("evoke"), at("evoke")).unwrap();
+    let part = |name: &str| {
+        let output = std::process::Command::new("bash").arg(at("run.sh")).arg(name).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(part("nonsense").0, Some(2));
+    assert_eq!(part("doctor").0, Some(0));
+    let doctor = std::fs::read_to_string(at("results/doctor.json")).unwrap();
+    let doctor: serde_json::Value = serde_json::from_str(&doctor).unwrap();
+    let Some(missing) = doctor["missing"].as_str() else {
+        eprintln!("no_gpu: SKIPPED, this machine has a GPU");
+        return;
+    };
+    for name in ["selftest", "bench", "step", "train", "sanitize"] {
+        let (code, said) = part(name);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("{name}: MISSING: {missing}")), "{said}");
+        let report = std::fs::read_to_string(at(&format!("results/{name}.json"))).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((&report["ok"], &report["missing"]), (&false.into(), &missing.into()));
+    }
+}

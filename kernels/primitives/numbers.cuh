@@ -42,6 +42,16 @@ inline float ceil(float x) { return ::ceilf(x); }
 inline bool is_finite(float x) { return std::isfinite(x); }
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline float float_of_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
+inline double double_of_bits(uint64_t bits) { return __builtin_bit_cast(double, bits); }
+inline uint64_t bits_of(double x) { return __builtin_bit_cast(uint64_t, x); }
+// Through memory, so that no compiler makes one rounding of a product and a sum.
+inline double times(double a, double b) {
+    volatile double product = a * b;
+    return product;
+}
+inline double plus(double a, double b) { return a + b; }
+inline double root(double x) { return ::sqrt(x); }
 
 #else
 
@@ -76,6 +86,13 @@ EVOKE_DEVICE float ceil(float x) { return ::ceilf(x); }
 EVOKE_DEVICE bool is_finite(float x) { return ::isfinite(x); }
 EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 EVOKE_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
+EVOKE_DEVICE uint32_t bits_of(float x) { return __float_as_uint(x); }
+EVOKE_DEVICE double double_of_bits(uint64_t bits) { return __longlong_as_double(static_cast<long long>(bits)); }
+EVOKE_DEVICE uint64_t bits_of(double x) { return static_cast<uint64_t>(__double_as_longlong(x)); }
+// Each rounded by itself, as on the host: a fused multiply-add would differ in the last bit.
+EVOKE_DEVICE double times(double a, double b) { return __dmul_rn(a, b); }
+EVOKE_DEVICE double plus(double a, double b) { return __dadd_rn(a, b); }
+EVOKE_DEVICE double root(double x) { return __dsqrt_rn(x); }
 
 #endif
 

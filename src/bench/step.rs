@@ -30,6 +30,28 @@ impl Default for Setting {
     }
 }
 
+impl Setting {
+    /// What is timed on a device: on a GPU a larger model and batch, the one of `benches/peers/captioner_gpu.py`.
+    pub fn of(device: Device) -> Setting {
+        let base = Setting::default();
+        if !matches!(device, Device::Cuda(_)) {
+            return base;
+        }
+        let (width, heads, feed_forward) = (512, 8, 2048);
+        let layers = 6;
+        let shape = Shape {
+            width,
+            heads,
+            feed_forward,
+            encoder_layers: layers,
+            decoder_layers: layers,
+            max_words: 33,
+            ..base.shape
+        };
+        Setting { shape, batch: 256, words: 32, ..base }
+    }
+}
+
 /// Time of one kind of op in a step.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpTime {
@@ -76,19 +98,35 @@ pub fn run(setting: &Setting, device: Device) -> Result<StepTime> {
     let mut times = Vec::new();
     for n in 0..WARM_UP + setting.steps {
         let start = Instant::now();
+        let state = StepState { seed: 1, pass: n as u64, step: n as u64 + 1, learning_rate: 3e-4 };
+        let queues = device.queues();
+        if queues {
+            session.begin_step()?;
+            session.memory.begin_pass(0, &state)?;
+        }
         // The picture goes in as bytes each step, as in training.
         session.memory.write(&step.program, step.ends.pixels, &pixels);
         session.memory.write(&step.program, step.ends.words, &shown);
         session.memory.write(&step.program, step.ends.targets, &targets);
         session.memory.write(&step.program, step.ends.scale, &[1.0 / rows as f32]);
-        let state = StepState { seed: 1, pass: n as u64, step: n as u64 + 1, learning_rate: 3e-4 };
-        session.run(&step.program, &state)?;
-        losses.push(session.memory.read(&step.program, step.ends.loss.sums)[0]);
-        session.memory.check()?;
-        session.update(&state)?;
+        if queues {
+            // As in training: the step before is read while this one runs.
+            session.queue(std::slice::from_ref(&step.program))?;
+            if n > 0 {
+                losses.push(session.memory.collect()?.loss);
+            }
+        } else {
+            session.run(&step.program, &state)?;
+            losses.push(session.memory.read(&step.program, step.ends.loss.sums)[0]);
+            session.memory.check()?;
+            session.update(&state)?;
+        }
         if n >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
+    }
+    if device.queues() {
+        losses.push(session.memory.collect()?.loss);
     }
     let peak_bytes = crate::train::budget::peak_memory();
     let mut by_op: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();

@@ -119,7 +119,7 @@ impl Args {
             if self.steps == 0 {
                 return Err(Error::usage("--steps 0: at least one step is needed"));
             }
-            report.step = Some(step::run(&Setting { steps: self.steps, ..Setting::default() }, device)?);
+            report.step = Some(step::run(&Setting { steps: self.steps, ..Setting::of(device) }, device)?);
         }
         if steps.is_empty() || !names.is_empty() {
             let wanted = |case: &Case| names.is_empty() || names.iter().any(|n| case.op.contains(n.as_str()));

@@ -22,6 +22,7 @@ struct Report {
     driver: Option<&'static str>,
     gpus: Vec<Gpu>,
     cublas: bool,
+    cublas_version: Option<&'static str>,
     kernels: Kernels,
     device_auto: String,
     missing: Option<String>,
@@ -38,6 +39,7 @@ struct Gpu {
     memory_total: usize,
     clock_hz: u64,
     memory_clock_hz: u64,
+    missing: Option<String>,
 }
 
 /// The kernels that this program carries.
@@ -45,6 +47,7 @@ struct Gpu {
 struct Kernels {
     archs: &'static [&'static str],
     count: usize,
+    files: Vec<&'static str>,
     nvcc: Option<&'static str>,
     report: Option<&'static str>,
 }
@@ -58,10 +61,12 @@ impl Args {
             vector: cpu::vector(),
             driver: survey.driver.as_deref(),
             gpus: survey.cards.iter().map(gpu).collect(),
-            cublas: survey.cublas,
+            cublas: survey.cublas.is_some(),
+            cublas_version: survey.cublas.as_deref(),
             kernels: Kernels {
                 archs: kernels::ARCHS,
                 count: kernels::MODULES.iter().map(|module| module.kernels.len()).sum(),
+                files: kernels::MODULES.iter().map(|module| module.name).collect(),
                 nvcc: kernels::NVCC,
                 report: Path::new(kernels::REPORT).is_file().then_some(kernels::REPORT),
             },
@@ -83,6 +88,7 @@ fn gpu(card: &'static Card) -> Gpu {
         memory_total: card.memory_total,
         clock_hz: card.clock,
         memory_clock_hz: card.memory_clock,
+        missing: cuda::usable(card.number).err().map(|error| error.to_string()),
     }
 }
 
@@ -96,22 +102,37 @@ fn told(r: &Report) -> String {
     for gpu in &r.gpus {
         let free = gpu.memory_free.map_or("?".into(), budget::bytes);
         lines.push(format!(
-            "{:<8} {}, compute capability {}, {} multiprocessors at up to {:.2} GHz, {free} of {} free",
+            "{:<8} {}, compute capability {}, {} multiprocessors at up to {:.2} GHz, memory at up to {:.2} GHz, \
+             {free} of {} free",
             gpu.device,
             gpu.name,
             gpu.compute_capability,
             gpu.multiprocessors,
             gpu.clock_hz as f64 / 1e9,
+            gpu.memory_clock_hz as f64 / 1e9,
             budget::bytes(gpu.memory_total)
         ));
     }
-    lines.push(format!("cuBLAS   {}", if r.cublas { "found" } else { "not found" }));
+    for gpu in r.gpus.iter().skip(1) {
+        // What hinders the first one stands at the end.
+        if let Some(missing) = &gpu.missing {
+            lines.push(format!("{:<8} {missing}", gpu.device));
+        }
+    }
+    lines.push(format!(
+        "cuBLAS   {}",
+        r.cublas_version.map_or("not found".into(), |v| format!("cublasLt {v}"))
+    ));
     lines.push(match r.kernels.nvcc {
         Some(nvcc) if r.kernels.count > 0 => {
             format!("kernels  {} for sm_{}, by nvcc {nvcc}", r.kernels.count, r.kernels.archs.join(", sm_"))
         }
         _ => "kernels  none".into(),
     });
+    // Several to a line, as wide as the others.
+    for files in r.kernels.files.chunks(6) {
+        lines.push(format!("         {}", files.join(", ")));
+    }
     if let Some(report) = r.kernels.report {
         lines.push(format!("report   {report}"));
     }

@@ -4,6 +4,7 @@
 //! they are converted here.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::{cuda, numbers};
@@ -11,6 +12,7 @@ use crate::device::Device;
 use crate::device::cpu::Buffer;
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Id};
+use crate::ops::guard::Words;
 use crate::{Error, Result};
 
 /// What changes from step to step without a new plan. On a GPU this lives in device memory.
@@ -75,6 +77,7 @@ impl Sizes {
             Region::Average => of(self.training && self.average),
             Region::Work | Region::Decode => 0,
             Region::State => size_of::<[u32; 8]>(),
+            Region::Guard => size_of::<Words>(),
         }
     }
 }
@@ -90,7 +93,16 @@ pub(crate) const REGIONS: [Region; Region::COUNT] = [
     Region::Work,
     Region::Decode,
     Region::State,
+    Region::Guard,
 ];
+
+/// A pass of a queued step that waits for those before it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub state: StepState,
+    /// Region, offset and bytes of what is to be written first.
+    pub writes: Vec<(Region, usize, Vec<u8>)>,
+}
 
 /// Where the regions are.
 #[derive(Debug)]
@@ -111,8 +123,13 @@ pub struct Memory {
     failure: Mutex<Option<Error>>,
     /// The weights were written since their 16-bit copy was made.
     copy_is_old: bool,
+    /// On the host: the passes of the step that is being made ready, and what steps left.
+    waiting: Vec<Waiting>,
+    left: VecDeque<Words>,
     /// Decides the order in which the emulator runs threads; nothing else.
     pub schedule: u64,
+    /// In the emulator: products take their epilogues; on a GPU the faster way is found out.
+    pub fuses: bool,
 }
 
 impl Memory {
@@ -124,7 +141,16 @@ impl Memory {
             Device::Cuda(number) => Place::Cuda(Box::new(cuda::Memory::new(number, bytes)?)),
             _ => Place::Host(bytes.map(Buffer::new)),
         };
-        Ok(Memory { device, place, failure: Mutex::default(), copy_is_old: true, schedule: 1 })
+        Ok(Memory {
+            device,
+            place,
+            failure: Mutex::default(),
+            copy_is_old: true,
+            waiting: Vec::new(),
+            left: VecDeque::new(),
+            schedule: 1,
+            fuses: false,
+        })
     }
 
     /// Whether all that was read and written so far is true. To be asked before what was read is kept.
@@ -199,6 +225,61 @@ impl Memory {
         match &self.place {
             Place::Host(regions) => regions[region as usize].len(),
             Place::Cuda(cuda) => cuda.bytes(region),
+        }
+    }
+
+    /// What is written from now on is for pass `number` of the step that is being made ready; it runs with `state`. Pass 0
+    /// is written to its place, the others wait aside for their turn. [`Device::queue`] ends it.
+    ///
+    /// # Errors
+    /// If a GPU fails.
+    pub fn begin_pass(&mut self, number: usize, state: &StepState) -> Result<()> {
+        match &mut self.place {
+            Place::Host(_) => {
+                self.waiting.truncate(number);
+                self.waiting.push(Waiting { state: *state, writes: Vec::new() });
+                Ok(())
+            }
+            Place::Cuda(cuda) => cuda.begin_pass(number, &state.words()),
+        }
+    }
+
+    /// The passes that were begun.
+    pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Writes what waited for its pass.
+    pub(super) fn write_waiting(&mut self, writes: &[(Region, usize, Vec<u8>)]) {
+        for (region, offset, bytes) in writes {
+            self.region_mut(*region).bytes_mut()[*offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// Asks for what the guard says when all that was queued so far is done; nothing waits for it.
+    pub(super) fn post(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Host(regions) => {
+                self.left.push_back(bytemuck::pod_read_unaligned(regions[Region::Guard as usize].bytes()));
+                Ok(())
+            }
+            Place::Cuda(cuda) => cuda.post(),
+        }
+    }
+
+    /// What the guard said after the first queued step that was not asked for yet. Waits for it, and not for what was
+    /// queued after it.
+    ///
+    /// # Errors
+    /// What went wrong on the GPU.
+    ///
+    /// # Panics
+    /// If no step was queued.
+    pub fn collect(&mut self) -> Result<Words> {
+        self.check()?;
+        match &mut self.place {
+            Place::Host(_) => Ok(self.left.pop_front().expect("a queued step")),
+            Place::Cuda(cuda) => cuda.collect(),
         }
     }
 
@@ -288,9 +369,16 @@ impl Memory {
             }
         };
         match &mut self.place {
-            Place::Host(regions) => {
-                fill(&mut regions[place.region as usize].bytes_mut()[place.offset..place.offset + bytes]);
-            }
+            Place::Host(regions) => match self.waiting.as_mut_slice() {
+                [_, .., last] => {
+                    let mut aside = vec![0; bytes];
+                    fill(&mut aside);
+                    last.writes.push((place.region, place.offset, aside));
+                }
+                _ => {
+                    fill(&mut regions[place.region as usize].bytes_mut()[place.offset..place.offset + bytes])
+                }
+            },
             Place::Cuda(cuda) => {
                 let result = cuda.write(place.region, place.offset, bytes, fill);
                 self.kept(result);
@@ -346,6 +434,19 @@ impl Memory {
         }
         let flat: &mut [f32] = bytemuck::cast_slice_mut(self.region_mut(region).bytes_mut());
         flat[start..start + values.len()].copy_from_slice(values);
+    }
+
+    /// Tells the device what the guard of steps knows.
+    pub fn set_guard(&mut self, words: &Words) {
+        match &mut self.place {
+            Place::Host(regions) => {
+                regions[Region::Guard as usize].bytes_mut().copy_from_slice(bytemuck::bytes_of(words));
+            }
+            Place::Cuda(cuda) => {
+                let result = cuda.upload(Region::Guard, 0, bytemuck::bytes_of(words));
+                self.kept(result);
+            }
+        }
     }
 
     /// Sets a whole flat buffer to zero.

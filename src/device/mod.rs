@@ -12,6 +12,7 @@ pub mod numbers;
 pub use memory::{Element, Memory, Sizes, StepState};
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::graph::DType;
 use crate::graph::plan::Program;
@@ -120,6 +121,34 @@ impl Device {
     /// If the device fails: a kernel that is missing or that went wrong. The CPU never does.
     pub fn run(self, program: &Program, memory: &mut Memory, state: &StepState) -> Result<()> {
         self.run_nodes(program, 0..program.nodes.len(), memory, state)
+    }
+
+    /// Whether the host goes on while a step runs, so that steps are queued and their results read later.
+    pub fn queues(self) -> bool {
+        matches!(self, Device::Cuda(_)) && !cuda::waits_for_each_launch()
+    }
+
+    /// Queues a whole step: the passes that were begun ([`Memory::begin_pass`]), in order, and `update` behind them. On a
+    /// GPU nothing waits, and the step is one recording where its passes are of one program. [`Memory::collect`] tells
+    /// what came of it.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
+    pub fn queue(self, passes: &[Arc<Program>], update: &Program, memory: &mut Memory) -> Result<()> {
+        if let Device::Cuda(_) = self {
+            let (memory, copy_is_old) = memory.cuda()?;
+            cuda::run_step(passes, update, memory, copy_is_old)?;
+        } else {
+            let begun = memory.take_waiting();
+            assert_eq!(begun.len(), passes.len(), "passes of a step");
+            for (program, waiting) in passes.iter().zip(&begun) {
+                memory.write_waiting(&waiting.writes);
+                self.run(program, memory, &waiting.state)?;
+            }
+            let last = begun.last().map_or_else(StepState::default, |waiting| waiting.state);
+            self.run(update, memory, &last)?;
+        }
+        memory.post()
     }
 
     /// Runs some of the nodes in order, for timing.

@@ -83,6 +83,8 @@ pub enum State {
     FirstMoment,
     SecondMoment,
     Average,
+    /// What decides whether a step is used ([`crate::ops::guard::Words`]).
+    Guard,
 }
 
 /// A tensor's description: row-major, the last dimension contiguous (but for views).

@@ -24,11 +24,13 @@ pub enum Region {
     Decode,
     /// What changes from step to step, where kernels read it ([`crate::device::StepState`]).
     State,
+    /// What decides on a device whether a step is used ([`crate::ops::guard::Words`]).
+    Guard,
 }
 
 impl Region {
     /// Number of regions.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 }
 
 /// A tensor's fixed place: bytes from the start of its region. Views lie inside their base.
@@ -115,6 +117,7 @@ fn place(graph: &Graph, id: Id, owned: &[usize], arena: Region) -> Place {
         Role::State(State::FirstMoment, offset) => (Region::FirstMoment, offset * size),
         Role::State(State::SecondMoment, offset) => (Region::SecondMoment, offset * size),
         Role::State(State::Average, offset) => (Region::Average, offset * size),
+        Role::State(State::Guard, offset) => (Region::Guard, offset * size),
         _ => (arena, owned[root.index()]),
     };
     Place { region, offset: start + column * graph.tensor(root).dtype.bytes(), row_stride }

@@ -11,13 +11,29 @@ use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{Graph, Id};
 use crate::nn::Parameters;
+use crate::ops::guard::Words;
 use crate::ops::optimizer::{self, AdamW};
+use crate::train::guard::LossGuard;
 
 /// A planned program with the tensors that its caller fills and reads.
 #[derive(Debug)]
 pub struct Planned<T> {
-    pub program: Program,
+    pub program: Arc<Program>,
     pub ends: T,
+}
+
+/// A training pass: its program, and the tensors whose first elements add up to its share of the loss.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub program: Arc<Program>,
+    pub losses: Vec<Id>,
+}
+
+impl Pass {
+    /// This pass's share of the loss, after a run.
+    pub fn loss(&self, memory: &Memory) -> f32 {
+        self.losses.iter().map(|&sums| memory.read(&self.program, sums)[0]).sum()
+    }
 }
 
 /// Plans that are made once, each for its shape.
@@ -60,6 +76,8 @@ pub struct Engine {
     device: Device,
     trained: usize,
     update: Option<Arc<Planned<Id>>>,
+    /// The update with the guard before it, for steps that are queued.
+    guarded: Option<Arc<Program>>,
     watch: Option<Watch>,
 }
 
@@ -75,7 +93,7 @@ impl Engine {
             training: optimizer.is_some(),
             average: optimizer.is_some_and(|o| o.average > 0.0),
         };
-        let update = optimizer.map(|settings| {
+        let trace = |settings: &Optimizer, guarded: bool| {
             let mut graph = Graph::storing(device.storage());
             let segments = parameters.segments(settings);
             let adamw = AdamW {
@@ -85,11 +103,14 @@ impl Engine {
                 clip: settings.clip,
                 average: settings.average,
             };
-            let norm = optimizer::update(&mut graph, parameters.trained(), adamw, &segments);
-            Arc::new(Planned { program: Program::new(graph, Region::Work), ends: norm })
-        });
+            let norm = optimizer::update(&mut graph, parameters.trained(), adamw, &segments, guarded);
+            Planned { program: Arc::new(Program::new(graph, Region::Work)), ends: norm }
+        };
+        let update = optimizer.map(|settings| Arc::new(trace(settings, false)));
+        let guarded = optimizer.map(|settings| trace(settings, true).program);
         let memory = Memory::new(device, sizes)?;
-        let mut engine = Engine { memory, device, trained: parameters.trained(), update, watch: None };
+        let mut engine =
+            Engine { memory, device, trained: parameters.trained(), update, guarded, watch: None };
         // Constants are there from the start; weights are drawn or loaded.
         engine.draw(parameters, 0);
         Ok(engine)
@@ -124,7 +145,7 @@ impl Engine {
     /// # Errors
     /// If the device has too little memory.
     pub fn planned<T>(&mut self, graph: Graph, ends: T, region: Region) -> Result<Arc<Planned<T>>> {
-        let program = Program::new(graph, region);
+        let program = Arc::new(Program::new(graph, region));
         self.memory.reserve(&program)?;
         Ok(Arc::new(Planned { program, ends }))
     }
@@ -168,5 +189,41 @@ impl Engine {
         let norm = self.memory.read(&update.program, update.ends)[0];
         self.memory.check()?;
         Ok(norm)
+    }
+
+    /// Tells the device's guard what the host's knows, before steps are queued.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn set_guard(&mut self, guard: &LossGuard, updates: u64) -> Result<()> {
+        let mut words = Words { updates, ..Words::default() };
+        guard.to_words(&mut words);
+        self.memory.set_guard(&words);
+        self.memory.check()
+    }
+
+    /// Makes room for a step that is to be queued: its passes must have been planned, and none of their inputs written.
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    ///
+    /// # Panics
+    /// If it was made without an optimizer.
+    pub fn begin_step(&mut self) -> Result<()> {
+        let update = self.guarded.clone().expect("an engine that trains");
+        self.memory.reserve(&update)
+    }
+
+    /// Queues a whole step, whose passes were begun and written ([`Memory::begin_pass`]): forward, backward, the guard,
+    /// clip and update. The device decides by itself whether the step is used.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// As [`Engine::begin_step`].
+    pub fn queue(&mut self, passes: &[Arc<Program>]) -> Result<()> {
+        let update = self.guarded.clone().expect("an engine that trains");
+        self.device.queue(passes, &update, &mut self.memory)
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ops::guard::Words;
+
 /// Weight of the newest loss in the running mean and variance: about the last 100 steps count.
 const NEWEST: f64 = 0.02;
 /// Steps before anything is called a spike: the first losses fall steeply and say little about the spread.
@@ -10,6 +12,18 @@ const WARMUP: u64 = 50;
 const IN_A_ROW: u32 = 10;
 /// The smallest standard deviation, as a share of the mean: on a plateau every ripple would be a spike.
 const LEAST_SPREAD: f64 = 0.01;
+
+/// The constants above, for the guard on a device.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    pub newest: f64,
+    pub least_spread: f64,
+    pub warm_up: u64,
+    pub in_a_row: u32,
+}
+
+pub const RULE: Rule =
+    Rule { newest: NEWEST, least_spread: LEAST_SPREAD, warm_up: WARMUP, in_a_row: IN_A_ROW };
 
 /// What the guard thinks of a step's loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +86,24 @@ impl LossGuard {
         self.variance = (1.0 - NEWEST) * (self.variance + NEWEST * difference * difference);
         self.count += 1;
         Verdict::Normal
+    }
+
+    /// Brings what it knows to a device's words; the others stay as they are.
+    pub fn to_words(&self, words: &mut Words) {
+        *words = Words {
+            deviations: self.deviations,
+            mean: self.mean,
+            variance: self.variance,
+            count: self.count,
+            spikes_in_a_row: self.spikes_in_a_row,
+            ..*words
+        };
+    }
+
+    /// The guard that a device's words describe.
+    pub fn from_words(words: &Words) -> LossGuard {
+        let Words { deviations, mean, variance, count, spikes_in_a_row, .. } = *words;
+        LossGuard { deviations, mean, variance, count, spikes_in_a_row }
     }
 
     fn deviation(&self) -> f64 {

@@ -105,7 +105,18 @@ pub fn train<P: Prepared>(options: &Options<P::Model>) -> Result<Summary<ReportO
 
     let progress = if options.quiet { Progress::quiet(total, start) } else { Progress::new(total, start) };
     let record = Record::open(options.files, options.out, start)?;
-    let mut trainer = Trainer { options, config, task, state, progress, record, skipped_in_a_row: 0 };
+    let mut trainer = Trainer {
+        options,
+        config,
+        task,
+        state,
+        progress,
+        record,
+        skipped_in_a_row: 0,
+        booked: None,
+        training_seconds: 0.0,
+        seen: 0,
+    };
     for line in folder.changed() {
         trainer.progress.note(&format!("setting changed: {line}"));
     }

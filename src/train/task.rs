@@ -9,8 +9,8 @@ use super::budget::Budget;
 use super::files::Files;
 use super::record::Record;
 use crate::config::{Model, Settings};
-use crate::device::{Device, StepState};
-use crate::models::engine::Engine;
+use crate::device::Device;
+use crate::models::engine::{Engine, Pass};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 
@@ -89,11 +89,17 @@ pub trait Task {
     /// The names of a batch's samples.
     fn keys(&self, batch: &Self::Batch) -> Vec<String>;
 
-    /// Forward and backward over one batch, each target weighing `scale`; returns its share of the loss.
+    /// The forward and backward pass over such a batch.
     ///
     /// # Errors
-    /// If the device fails.
-    fn pass(&mut self, batch: &Self::Batch, scale: f32, state: &StepState) -> Result<f32>;
+    /// If it cannot be planned, or the device has too little memory.
+    fn plan(&mut self, batch: &Self::Batch) -> Result<Pass>;
+
+    /// Writes what its pass reads, each target weighing `scale`.
+    ///
+    /// # Errors
+    /// As [`Task::plan`].
+    fn write(&mut self, batch: &Self::Batch, scale: f32) -> Result<()>;
 
     /// Looks at held-out samples, and keeps some of what it finds in `record`. What is only for looking at never
     /// ends a run: its error comes back beside the report.

@@ -10,6 +10,9 @@ struct Layout {
 };
 struct Operation {
     int transposed[2] = {0, 0};
+    unsigned epilogue = 1;
+    int bias_type = -1;
+    void *bias = nullptr;
 };
 struct Algorithm {
     uint64_t data[8];
@@ -23,7 +26,8 @@ struct Heuristic {
 };
 constexpr int SUPPORTED = 0, REFUSED = 15;
 constexpr int F32 = 0, BF16 = 14;
-constexpr int TRANSA = 3, TRANSB = 4;
+constexpr int TRANSA = 3, TRANSB = 4, EPILOGUE = 7, BIAS_POINTER = 8, BIAS_TYPE = 26;
+constexpr unsigned BIAS = 4, RELU_BIAS = 6, BGRADB = 512;
 constexpr int ALGORITHMS = 3;
 // Milliseconds of a product: the second proposal is the fastest.
 constexpr double TIMES[ALGORITHMS] = {3, 1, 2};
@@ -52,6 +56,11 @@ bool fits(const Operation &op, const Layout &a, const Layout &b, const Layout &o
     const bool sizes = rows(a, op.transposed[0]) == out.rows && columns(b, op.transposed[1]) == out.columns &&
                        columns(a, op.transposed[0]) == rows(b, op.transposed[1]);
     const bool strides = a.leading >= int64_t(a.rows) && b.leading >= int64_t(b.rows) && out.leading >= int64_t(out.rows);
+    // FAKE_CUDA_EPILOGUES=none: a library that has none for these shapes.
+    const char *has = std::getenv("FAKE_CUDA_EPILOGUES");
+    if (op.epilogue != 1 && has && std::strcmp(has, "none") == 0) return false;
+    if ((op.epilogue == BIAS || op.epilogue == RELU_BIAS) && (!op.bias || op.bias_type != out.type)) return false;
+    if (op.epilogue == BGRADB && (!op.bias || op.bias_type != F32)) return false;
     return sizes && strides && a.type == b.type && (a.type == F32 || a.type == BF16);
 }
 } // namespace
@@ -75,7 +84,12 @@ int cublasLtMatmulDescCreate(Operation **made, int compute, int) {
     return compute == 68 ? 0 : REFUSED;
 }
 int cublasLtMatmulDescSetAttribute(Operation *op, int which, const void *value, size_t bytes) {
-    if (bytes != 4 || (which != TRANSA && which != TRANSB)) return 7;
+    if (bytes != (which == BIAS_POINTER ? 8u : 4u)) return 7;
+    if (which == EPILOGUE) std::memcpy(&op->epilogue, value, 4);
+    else if (which == BIAS_TYPE) std::memcpy(&op->bias_type, value, 4);
+    else if (which == BIAS_POINTER) std::memcpy(&op->bias, value, 8);
+    else if (which != TRANSA && which != TRANSB) return 7;
+    if (which != TRANSA && which != TRANSB) return 0;
     std::memcpy(&op->transposed[which - TRANSA], value, 4);
     return 0;
 }
@@ -114,7 +128,8 @@ int cublasLtMatmul(void *, Operation *op, const float *alpha, const void *a, Lay
                    const float *beta, const void *, Layout *, void *out, Layout *lo, const Algorithm *algorithm, void *,
                    size_t, Stream *stream) {
     if (!fits(*op, *la, *lb, *lo)) return REFUSED;
-    note(std::string(stream->recording ? "record " : "launch ") + "product " + std::to_string(algorithm->data[0]));
+    const std::string with = op->epilogue == 1 ? "" : " with " + std::to_string(op->epilogue);
+    note(std::string(stream->recording ? "record " : "launch ") + "product " + std::to_string(algorithm->data[0]) + with);
     stream->add([op = *op, la = *la, lb = *lb, lo = *lo, a, b, out, scale = *alpha, kept = *beta,
                  which = algorithm->data[0]] {
         auto at = [](const Layout &l, bool turned, uint64_t row, uint64_t column) {
@@ -127,9 +142,20 @@ int cublasLtMatmul(void *, Operation *op, const float *alpha, const void *a, Lay
                 for (uint64_t k = 0; k < inner; ++k)
                     sum += load(a, la.type, at(la, op.transposed[0], row, k)) * load(b, lb.type, at(lb, op.transposed[1], k, column));
                 const size_t place = row + column * lo.leading;
-                store(out, lo.type, place, scale * sum + (kept != 0 ? kept * load(out, lo.type, place) : 0));
+                float value = scale * sum + (kept != 0 ? kept * load(out, lo.type, place) : 0);
+                // A bias for each row of the column-major result; sums over the inner size for each column of the second.
+                if (op.epilogue == BIAS || op.epilogue == RELU_BIAS) value += load(op.bias, op.bias_type, row);
+                if (op.epilogue == RELU_BIAS && value < 0) value = 0;
+                store(out, lo.type, place, value);
             }
-        fake_clock += TIMES[which - 1];
+        for (uint64_t column = 0; op.epilogue == BGRADB && column < lo.columns; ++column) {
+            float sum = 0;
+            for (uint64_t k = 0; k < inner; ++k) sum += load(b, lb.type, at(lb, op.transposed[1], k, column));
+            store(op.bias, F32, column, sum);
+        }
+        // FAKE_CUDA_EPILOGUES=slow: kernels are the faster way.
+        const char *has = std::getenv("FAKE_CUDA_EPILOGUES");
+        fake_clock += TIMES[which - 1] + (op.epilogue != 1 && has && std::strcmp(has, "slow") == 0 ? 100 : 0);
     });
     return 0;
 }

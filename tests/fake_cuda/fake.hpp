@@ -4,6 +4,7 @@
 // pinned memory late, and fresh memory holds junk. What may not be called during a recording is refused.
 //
 // FAKE_CUDA_VERSION, FAKE_CUDA_CAPABILITY (80), FAKE_CUDA_COUNT, FAKE_CUDA_MEMORY: what it pretends to be.
+// FAKE_CUDA_EPILOGUES: `slow` or `none`, else a product's epilogue costs nothing and a kernel a quarter of a product.
 // FAKE_CUDA_LOG: a file that gets a line for each launch. FAKE_CUDA_FAIL: a kernel that goes wrong.
 #pragma once
 

@@ -8,7 +8,7 @@ use super::gemm::{Addresses, WORKSPACE};
 use super::graph::waits_for_each_launch;
 use super::memory::Memory;
 use super::shape::Shape;
-use crate::device::gpu::{Backend, Param, Product, Scaled, Span};
+use crate::device::gpu::{Backend, Kernels, Param, Product, Scaled, Span};
 use crate::{Error, Result};
 
 /// A memory's GPU, for the launch code of ops.
@@ -26,6 +26,17 @@ impl<'a> Cuda<'a> {
 
     fn address(&self, span: &Span) -> u64 {
         self.memory.at(span.region, span.offset, span.bytes())
+    }
+
+    /// What the library is told of a product, and where its parts are.
+    fn shape(&self, product: &Product) -> Result<(Shape, Addresses)> {
+        let (a, b, out) =
+            (self.address(&product.a.span), self.address(&product.b.span), self.address(&product.out));
+        let Some(shape) = Shape::of(product, [a, b, out]) else {
+            return Err(Error::failed(format!("{}: no product of whole numbers", product.out.name)));
+        };
+        let aside = product.epilogue.as_ref().map_or(0, |epilogue| self.address(epilogue.span()));
+        Ok((shape, Addresses { a, b, out, aside, workspace: self.memory.workspace.at(0, WORKSPACE) }))
     }
 
     fn launched(&self, what: &str) -> Result<()> {
@@ -77,16 +88,27 @@ impl Backend for Cuda<'_> {
                 Scaled::Add => Ok(()),
             };
         }
-        let (a, b, out) =
-            (self.address(&product.a.span), self.address(&product.b.span), self.address(&product.out));
-        let Some(shape) = Shape::of(product, [a, b, out]) else {
-            return Err(Error::failed(format!("{}: no product of whole numbers", product.out.name)));
-        };
-        let at = Addresses { a, b, out, workspace: self.memory.workspace.at(0, WORKSPACE) };
+        let (shape, at) = self.shape(product)?;
         // SAFETY: the addresses are those that the shape was made of, each within its region; the graph never gives an op
         // an output that is also its input; the workspace is this memory's, and its one stream does one product at a time.
         unsafe { self.memory.gpu.products.run(&shape, at, &self.memory.stream, self.capturing) }?;
         self.launched("a product of cublasLt")
+    }
+
+    fn fuses(&mut self, fused: &Product, plain: &Product, kernels: &mut Kernels) -> Result<bool> {
+        // Kernels write no sums of nothing.
+        if fused.out.is_empty() || fused.a.span.is_empty() {
+            return Ok(false);
+        }
+        let ((with, at), (without, _)) = (self.shape(fused)?, self.shape(plain)?);
+        let memory = self.memory;
+        let stream = &memory.stream;
+        // SAFETY: as in `product`.
+        unsafe {
+            memory.gpu.products.fuses(&with, &without, at, stream, self.capturing, &mut || {
+                kernels(&mut Cuda::new(memory, false))
+            })
+        }
     }
 
     fn zero(&mut self, span: &Span) -> Result<()> {

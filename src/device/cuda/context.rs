@@ -40,8 +40,8 @@ pub struct Survey {
     pub cards: Vec<Card>,
     /// Why no GPU can be used at all.
     pub fault: Option<String>,
-    /// cublasLt was found.
-    pub cublas: bool,
+    /// The version of cublasLt, where it was found: `13.0.2`.
+    pub cublas: Option<String>,
 }
 
 /// What is there. The driver is asked once.
@@ -50,7 +50,11 @@ pub fn survey() -> &'static Survey {
     SURVEY.get_or_init(|| {
         let mut survey = Survey::default();
         // SAFETY: it tries to load the library and lets it go.
-        survey.cublas = unsafe { cudarc::cublaslt::sys::is_culib_present() };
+        if unsafe { cudarc::cublaslt::sys::is_culib_present() } {
+            // SAFETY: the library is there, and every version has this function. 130002 is 13.0.2.
+            let version = unsafe { cudarc::cublaslt::sys::cublasLtGetVersion() };
+            survey.cublas = Some(format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100));
+        }
         survey.fault = look(&mut survey).err().map(|error| error.to_string());
         survey
     })
@@ -153,7 +157,15 @@ pub fn usable(number: u32) -> Result<&'static Card> {
     if kernels::MODULES.is_empty() {
         return Err(Error::failed(kernels::NONE));
     }
-    if !survey.cublas {
+    if !kernels::run_on(kernels::ARCHS, card.capability) {
+        return Err(Error::failed(format!(
+            "GPU {number} ({}) has compute capability {major}.{minor}, but this build's kernels are for {}: build with \
+             EVOKE_CUDA_ARCHS=all",
+            card.name,
+            kernels::ARCHS.join(", ")
+        )));
+    }
+    if survey.cublas.is_none() {
         return Err(Error::failed(
             "cuBLAS was not found (libcublasLt): install it with the CUDA toolkit 13, or with pip install nvidia-cublas \
              and its lib folder in LD_LIBRARY_PATH",

@@ -2,7 +2,7 @@
 
 use cudarc::cublaslt::sys::{self, cublasStatus_t};
 
-use super::shape::{Kind, Layout, Shape};
+use super::shape::{Epilogue, Kind, Layout, Shape};
 use crate::{Error, Result};
 
 /// What cublasLt answered, as an error that says what was tried.
@@ -99,8 +99,42 @@ impl Descriptors {
             };
             check(status, "transpose a factor")?;
         }
+        let described = |which: A, value: u32| {
+            // SAFETY: the descriptor is alive, and the attribute is a 32-bit number.
+            let status = unsafe {
+                sys::cublasLtMatmulDescSetAttribute(raw, which, (&raw const value).cast(), size_of::<u32>())
+            };
+            check(status, "describe an epilogue")
+        };
+        use sys::cublasLtEpilogue_t as E;
+        let epilogue = match shape.epilogue {
+            Epilogue::None => None,
+            Epilogue::Bias => Some((E::CUBLASLT_EPILOGUE_BIAS, kind(shape.out.kind))),
+            Epilogue::BiasRelu => Some((E::CUBLASLT_EPILOGUE_RELU_BIAS, kind(shape.out.kind))),
+            Epilogue::RowSums => Some((E::CUBLASLT_EPILOGUE_BGRADB, kind(Kind::F32))),
+        };
+        if let Some((epilogue, bias)) = epilogue {
+            described(A::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as u32)?;
+            described(A::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias as u32)?;
+        }
         let (first, second) = (Matrix::new(&shape.first)?, Matrix::new(&shape.second)?);
         Ok(Descriptors { operation, first, second, out: Matrix::new(&shape.out)? })
+    }
+
+    /// Says where the bias of an epilogue is, or where its sums go. Products of one shape differ in it, so nobody else may
+    /// use the descriptors until the product is queued.
+    pub fn aside(&self, address: u64) -> Result<()> {
+        let which = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+        // SAFETY: the descriptor is alive, and the attribute is an address.
+        let status = unsafe {
+            sys::cublasLtMatmulDescSetAttribute(
+                self.operation.0,
+                which,
+                (&raw const address).cast(),
+                size_of::<u64>(),
+            )
+        };
+        check(status, "place an epilogue")
     }
 
     pub fn operation(&self) -> sys::cublasLtMatmulDesc_t {

@@ -136,6 +136,15 @@ impl Stream {
         self.finish()
     }
 
+    /// Queues a copy to pinned memory of this machine.
+    ///
+    /// # Safety
+    /// `bytes` can be read at `from` and written at `to`; nobody uses `to` until the copy is done.
+    pub unsafe fn fetch(&self, to: *mut u8, from: CUdeviceptr, bytes: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        check(unsafe { sys::cuMemcpyDtoHAsync_v2(to.cast(), from, bytes, self.raw) }, "give data")
+    }
+
     /// Queues a copy within the GPU.
     ///
     /// # Safety

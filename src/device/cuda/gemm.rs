@@ -31,7 +31,8 @@ type Algorithm = [u64; 8];
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Choice {
     shape: Shape,
-    algorithm: Algorithm,
+    /// `None` for a product with an epilogue that is slower than the same in kernels.
+    algorithm: Option<Algorithm>,
 }
 
 /// Choices as a file keeps them. They hold for one kind of GPU and one version of cublasLt.
@@ -44,7 +45,8 @@ struct Choices {
 
 #[derive(Debug)]
 struct Plan {
-    descriptors: Descriptors,
+    /// Held while a product is queued: an epilogue's address is in them.
+    descriptors: Mutex<Descriptors>,
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
@@ -68,7 +70,7 @@ unsafe impl Sync for Products {}
 #[derive(Debug, Default)]
 struct State {
     plans: HashMap<Shape, Arc<Plan>>,
-    choices: HashMap<Shape, Algorithm>,
+    choices: HashMap<Shape, Option<Algorithm>>,
 }
 
 /// Where a product's parts are on the GPU.
@@ -77,6 +79,8 @@ pub struct Addresses {
     pub a: u64,
     pub b: u64,
     pub out: u64,
+    /// Of an epilogue's bias or sums; 0 without one.
+    pub aside: u64,
     /// [`WORKSPACE`] bytes.
     pub workspace: u64,
 }
@@ -143,8 +147,74 @@ impl Products {
     pub unsafe fn run(&self, shape: &Shape, at: Addresses, stream: &Stream, capturing: bool) -> Result<()> {
         // SAFETY: passed on.
         let plan = unsafe { self.plan(shape, at, stream, capturing) }?;
+        let descriptors = plan.descriptors.lock().expect("no thread panics with it");
         // SAFETY: passed on.
-        unsafe { self.launch(&plan.descriptors, &plan.algorithm, shape.add, at, stream) }
+        unsafe { self.launch(&descriptors, &plan.algorithm, shape, at, stream) }
+    }
+
+    /// Whether the product with an epilogue is faster than `plain` and the `kernels` that do the same. It is measured once,
+    /// and kept with the algorithms; where nothing can be measured or kept, the answer is no.
+    ///
+    /// # Errors
+    /// If the GPU fails.
+    ///
+    /// # Safety
+    /// As [`Products::run`] for both.
+    pub unsafe fn fuses(
+        &self,
+        fused: &Shape,
+        plain: &Shape,
+        at: Addresses,
+        stream: &Stream,
+        capturing: bool,
+        kernels: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<bool> {
+        let known = self.state.lock().expect("no thread panics with it").choices.get(fused).copied();
+        if let Some(known) = known {
+            return Ok(known.is_some());
+        }
+        if capturing || self.cache.is_none() {
+            return Ok(false);
+        }
+        // SAFETY: passed on; what `out` holds is not touched by either.
+        let (with, without) = unsafe {
+            (self.best(fused, at, stream), self.best(plain, Addresses { aside: 0, ..at }, stream)?)
+        };
+        let (start, end) = (Event::new(self.context, true)?, Event::new(self.context, true)?);
+        kernels()?;
+        start.record(stream)?;
+        for _ in 0..RUNS {
+            kernels()?;
+        }
+        end.record(stream)?;
+        end.wait()?;
+        let apart = without.0 + end.milliseconds_since(&start)?;
+        // A product that the library does not have with this epilogue is no failure.
+        let algorithm = with.ok().filter(|with| with.0 < apart).map(|with| with.1.data);
+        let mut state = self.state.lock().expect("no thread panics with it");
+        state.choices.insert(fused.clone(), algorithm);
+        self.keep(&state);
+        Ok(algorithm.is_some())
+    }
+
+    /// The fastest algorithm for a shape, with the time of its runs.
+    ///
+    /// # Safety
+    /// As [`Products::run`]. What `out` holds is not touched.
+    unsafe fn best(
+        &self,
+        shape: &Shape,
+        at: Addresses,
+        stream: &Stream,
+    ) -> Result<(f32, sys::cublasLtMatmulAlgo_t)> {
+        let descriptors = Descriptors::new(shape)?;
+        if at.aside != 0 {
+            descriptors.aside(at.aside)?;
+        }
+        let candidates = descriptors.candidates(self.handle, shape, WORKSPACE)?;
+        // SAFETY: passed on.
+        let (time, best) = unsafe { self.fastest(&descriptors, &candidates, shape, at, stream) }?;
+        Ok((time, candidates[best]))
     }
 
     /// # Safety
@@ -161,7 +231,11 @@ impl Products {
             return Ok(plan.clone());
         }
         let descriptors = Descriptors::new(shape)?;
-        let known = state.choices.get(shape).map(|&data| sys::cublasLtMatmulAlgo_t { data });
+        if at.aside != 0 {
+            descriptors.aside(at.aside)?;
+        }
+        let known =
+            state.choices.get(shape).copied().flatten().map(|data| sys::cublasLtMatmulAlgo_t { data });
         let algorithm = match known.filter(|algorithm| self.is_good(&descriptors, algorithm)) {
             Some(algorithm) => algorithm,
             None => {
@@ -169,18 +243,18 @@ impl Products {
                 let measure = self.cache.is_some() && !capturing && candidates.len() > 1;
                 let best = if measure {
                     // SAFETY: passed on.
-                    unsafe { self.fastest(&descriptors, &candidates, shape, at, stream) }?
+                    unsafe { self.fastest(&descriptors, &candidates, shape, at, stream) }?.1
                 } else {
                     0
                 };
                 if !capturing {
-                    state.choices.insert(shape.clone(), candidates[best].data);
+                    state.choices.insert(shape.clone(), Some(candidates[best].data));
                     self.keep(&state);
                 }
                 candidates[best]
             }
         };
-        let plan = Arc::new(Plan { descriptors, algorithm });
+        let plan = Arc::new(Plan { descriptors: Mutex::new(descriptors), algorithm });
         if !capturing {
             state.plans.insert(shape.clone(), plan.clone());
         }
@@ -208,7 +282,7 @@ impl Products {
         check(status, "check an algorithm").is_ok() && result.workspaceSize <= WORKSPACE
     }
 
-    /// The place of the candidate that takes least time.
+    /// The time and the place of the candidate that takes least.
     ///
     /// # Safety
     /// As [`Products::run`]. What `out` holds is not touched.
@@ -219,7 +293,7 @@ impl Products {
         shape: &Shape,
         mut at: Addresses,
         stream: &Stream,
-    ) -> Result<usize> {
+    ) -> Result<(f32, usize)> {
         // The result goes elsewhere meanwhile: added several times it would be wrong.
         let bytes = shape.out.leading as usize * shape.out.columns as usize * size_of::<f32>();
         let elsewhere = DeviceBytes::new(self.context, bytes)?;
@@ -230,7 +304,7 @@ impl Products {
         let mut best = (f32::INFINITY, 0);
         for (i, candidate) in candidates.iter().enumerate() {
             // SAFETY: passed on, with memory of the same size for the output.
-            let run = || unsafe { self.launch(descriptors, candidate, shape.add, at, stream) };
+            let run = || unsafe { self.launch(descriptors, candidate, shape, at, stream) };
             // One that fails is not chosen; the next may do.
             if run().is_err() {
                 continue;
@@ -250,7 +324,7 @@ impl Products {
         if best.0.is_infinite() {
             return Err(Error::failed(format!("cublasLt runs no product for {}", shape.words())));
         }
-        Ok(best.1)
+        Ok(best)
     }
 
     /// # Safety
@@ -259,11 +333,14 @@ impl Products {
         &self,
         descriptors: &Descriptors,
         algorithm: &sys::cublasLtMatmulAlgo_t,
-        add: bool,
+        shape: &Shape,
         at: Addresses,
         stream: &Stream,
     ) -> Result<()> {
-        let (one, kept) = (1.0f32, if add { 1.0f32 } else { 0.0 });
+        let (one, kept) = (1.0f32, if shape.add { 1.0f32 } else { 0.0 });
+        if at.aside != 0 {
+            descriptors.aside(at.aside)?;
+        }
         let Descriptors { first, second, out, .. } = descriptors;
         let memory = |address: u64| address as usize as *mut c_void;
         // SAFETY: the descriptors are alive; the addresses are the caller's promise.

@@ -1,8 +1,9 @@
-//! CUDA graphs: a program's launches, recorded once and replayed in one call.
+//! CUDA graphs: the launches of a program, or of a whole step, recorded once and replayed in one call.
 //!
-//! The first run of a program launches plainly: it loads kernels and measures products, which a recording does not allow.
-//! The second one is recorded. What changes between runs is in the GPU's memory (`Region::State`), so a replay is right
-//! for every step: launch code is given the place of those words and not the words.
+//! The first run launches plainly: it loads kernels and measures products, which a recording does not allow. The second
+//! one is recorded. What changes between runs is in the GPU's memory, so a replay is right for every step: seed, pass and
+//! learning rate in `Region::State`, the step's number there too (by `kernels/guard.cu`, since it depends on how many
+//! steps were skipped), the weight of each target in an input. Launch code is given their places and not their values.
 
 use std::collections::HashMap;
 use std::sync::Once;
@@ -74,11 +75,11 @@ pub enum Known {
     Refused,
 }
 
-/// The recordings of one memory, by program.
+/// The recordings of one memory, by the programs in them and what is moved between them.
 #[derive(Debug)]
 pub struct Graphs {
     on: bool,
-    known: HashMap<u64, Known>,
+    known: HashMap<Vec<u64>, Known>,
 }
 
 impl Graphs {
@@ -88,23 +89,28 @@ impl Graphs {
         Graphs { on, known: HashMap::new() }
     }
 
-    /// What is known of a program; `None` at its first run, which is remembered, and where graphs are off.
-    pub fn of(&mut self, program: u64) -> Option<&mut Known> {
+    /// What is known of these programs; `None` at their first run, which is remembered, and where graphs are off.
+    pub fn of(&mut self, key: &[u64]) -> Option<&Known> {
         if !self.on {
             return None;
         }
-        if self.known.contains_key(&program) {
-            return self.known.get_mut(&program);
+        if !self.known.contains_key(key) {
+            if self.known.len() == MOST {
+                self.known.clear();
+            }
+            self.known.insert(key.into(), Known::Seen);
+            return None;
         }
-        if self.known.len() == MOST {
-            self.known.clear();
-        }
-        self.known.insert(program, Known::Seen);
-        None
+        self.known.get(key)
     }
 
-    /// Remembers how recording a program went. A failure is told once: the run goes on, more slowly.
-    pub fn keep(&mut self, program: u64, recorded: Result<Recording>) {
+    /// The same, and nothing is remembered.
+    pub fn known(&self, key: &[u64]) -> Option<&Known> {
+        self.known.get(key)
+    }
+
+    /// Remembers how recording went. A failure is told once: the run goes on, more slowly.
+    pub fn keep(&mut self, key: &[u64], recorded: Result<Recording>) {
         static TOLD: Once = Once::new();
         let known = match recorded {
             Ok(recording) => Known::Recorded(recording),
@@ -113,7 +119,7 @@ impl Graphs {
                 Known::Refused
             }
         };
-        self.known.insert(program, known);
+        self.known.insert(key.into(), known);
     }
 
     /// Forgets all recordings: the addresses in them are no longer good.

@@ -6,10 +6,32 @@ use super::context::Gpu;
 use super::driver::Stream;
 use super::gemm::WORKSPACE;
 use super::graph::Graphs;
+use super::outbox::Outbox;
 use super::owned::DeviceBytes;
 use super::staging::Staging;
 use crate::graph::plan::Region;
+use crate::ops::guard::Words;
 use crate::{Error, Result};
+
+/// Where pieces that wait start: the alignment of device allocations.
+const ALIGNMENT: usize = 256;
+
+/// Bytes that wait in the inbox for the pass that reads them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Move {
+    region: Region,
+    offset: usize,
+    bytes: usize,
+    /// Place in the inbox.
+    from: usize,
+}
+
+impl Move {
+    /// What a recording of it depends on.
+    pub fn words(&self) -> [u64; 4] {
+        [self.region as u64, self.offset as u64, self.bytes as u64, self.from as u64]
+    }
+}
 
 /// Names of launches that are kept for error messages.
 const RECENT: usize = 6;
@@ -21,6 +43,12 @@ pub struct Memory {
     pub(super) graphs: Graphs,
     pub(super) stream: Stream,
     staging: Staging,
+    outbox: Outbox,
+    /// Inputs of a step's later passes, whose places the first ones still use. Its address is in recordings.
+    inbox: DeviceBytes,
+    inbox_used: usize,
+    /// Of each pass of the step that is being made ready; the first one's list stays empty.
+    moves: Vec<Vec<Move>>,
     /// Scratch of products, and of exchanges.
     pub(super) workspace: DeviceBytes,
     regions: [DeviceBytes; Region::COUNT],
@@ -42,6 +70,10 @@ impl Memory {
             graphs: Graphs::new(),
             stream: Stream::new(context)?,
             staging: Staging::new(context)?,
+            outbox: Outbox::new(context)?,
+            inbox: DeviceBytes::new(context, 0)?,
+            inbox_used: 0,
+            moves: Vec::new(),
             workspace: DeviceBytes::new(context, WORKSPACE)?,
             regions: regions.try_into().expect("one for each region"),
             recent: Mutex::default(),
@@ -86,9 +118,66 @@ impl Memory {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<()> {
         self.gpu.context.enter()?;
-        let to = self.at(region, offset, bytes);
-        // SAFETY: `at` checked that the bytes lie within the region.
+        let mut to = self.at(region, offset, bytes);
+        if self.moves.len() > 1 {
+            let from = self.room(bytes)?;
+            to = self.inbox.at(from, bytes);
+            self.moves.last_mut().expect("counted above").push(Move { region, offset, bytes, from });
+        }
+        // SAFETY: `at` checked that the bytes lie within the region, or within the inbox.
         let result = unsafe { self.staging.write(&self.stream, to, bytes, fill) };
+        result.map_err(|error| self.explain(error))
+    }
+
+    /// What is written from now on is for this pass of the coming step, `words` its state first.
+    pub fn begin_pass(&mut self, number: usize, words: &[u32]) -> Result<()> {
+        self.moves.truncate(number);
+        self.moves.push(Vec::new());
+        if number == 0 {
+            self.inbox_used = 0;
+        }
+        self.write(Region::State, 0, size_of_val(words), |to| to.copy_from_slice(bytemuck::cast_slice(words)))
+    }
+
+    /// The moves of the passes that were begun; what is written from now on goes to its place again.
+    pub(super) fn take_moves(&mut self) -> Vec<Vec<Move>> {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// Queues the copy of what waited to its place.
+    pub(super) fn bring(&self, one: &Move) -> Result<()> {
+        let Move { region, offset, bytes, from } = *one;
+        // SAFETY: `at` checks both bounds, and the inbox is no region.
+        unsafe { self.stream.copy(self.at(region, offset, bytes), self.inbox.at(from, bytes), bytes) }
+    }
+
+    /// Room for `bytes` more in the inbox, which grows where there is too little.
+    fn room(&mut self, bytes: usize) -> Result<usize> {
+        let start = self.inbox_used.next_multiple_of(ALIGNMENT);
+        if start + bytes > self.inbox.len() {
+            let larger = DeviceBytes::new(self.gpu.context, (start + bytes).next_power_of_two())?;
+            let used = self.inbox_used;
+            // SAFETY: both have so many bytes, and they are two allocations.
+            unsafe { self.stream.copy(larger.at(0, used), self.inbox.at(0, used), used) }?;
+            self.finish()?;
+            self.graphs.forget();
+            self.inbox = larger;
+        }
+        self.inbox_used = start + bytes;
+        Ok(start)
+    }
+
+    /// Queues the reading of the guard's words.
+    pub fn post(&mut self) -> Result<()> {
+        let from = self.at(Region::Guard, 0, size_of::<Words>());
+        let result = self.outbox.post(&self.stream, from);
+        result.map_err(|error| self.explain(error))
+    }
+
+    /// The guard's words of the first reading that was not asked for yet.
+    pub fn collect(&mut self) -> Result<Words> {
+        self.gpu.context.enter()?;
+        let result = self.outbox.collect();
         result.map_err(|error| self.explain(error))
     }
 

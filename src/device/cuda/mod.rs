@@ -10,15 +10,18 @@ mod gemm;
 mod graph;
 mod memory;
 mod modules;
+mod outbox;
 mod owned;
 mod ranges;
 mod shape;
 mod staging;
 
 pub use context::{Card, Survey, memory as memory_of, survey, usable};
+pub use graph::waits_for_each_launch;
 pub use memory::Memory;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::StepState;
 use super::gpu::{Backend, Launcher, Param, Span};
@@ -27,6 +30,7 @@ use crate::graph::plan::{Program, Region};
 use crate::{Error, Result};
 use backend::Cuda;
 use graph::{Known, Recording};
+use memory::Move;
 
 /// Bytes of a GPU's memory that a model may still take; `None` where the driver does not tell.
 pub fn available(number: u32) -> Option<usize> {
@@ -56,25 +60,80 @@ pub fn run_nodes(
     if copy_is_old {
         refresh_copy(memory)?;
     }
-    let whole = nodes == (0..program.nodes.len());
-    let known = if whole { memory.graphs.of(program.id) } else { None };
-    match known {
-        Some(Known::Recorded(_)) => {}
-        Some(Known::Seen) => {
-            let recorded = Recording::of(&memory.stream, || launch(program, nodes.clone(), memory, true));
-            memory.graphs.keep(program.id, recorded);
-        }
-        Some(Known::Refused) | None => {}
-    }
-    match if whole { memory.graphs.of(program.id) } else { None } {
-        Some(Known::Recorded(recording)) => {
-            recording.launch(&memory.stream)?;
-            let last = program.nodes.last().map_or("nothing", |node| node.op.name());
-            memory.launched(&format!("a graph of {} operations that ends with {last}", program.nodes.len()));
-        }
-        _ => launch(program, nodes, memory, false)?,
+    if nodes == (0..program.nodes.len()) {
+        replay(&[Part { program, moves: Vec::new() }], memory)?;
+    } else {
+        launch(program, nodes, memory, false)?;
     }
     memory.turn()
+}
+
+/// A program with what is moved to its inputs before it.
+struct Part<'a> {
+    program: &'a Program,
+    moves: Vec<Move>,
+}
+
+/// Runs a whole step, the update last. Where all passes are of one program it is one recording, made at the second step
+/// of its kind; passes of several shapes would come in ever new orders, so there each program has its own.
+///
+/// # Errors
+/// As [`run_nodes`].
+pub fn run_step(
+    passes: &[Arc<Program>],
+    update: &Program,
+    memory: &mut Memory,
+    copy_is_old: bool,
+) -> Result<()> {
+    let mut parts = Vec::new();
+    let mut moves = memory.take_moves();
+    assert_eq!(moves.len(), passes.len(), "passes of a step");
+    moves.push(Vec::new());
+    for (program, moves) in passes.iter().map(Arc::as_ref).chain([update]).zip(moves) {
+        assert!(memory.bytes(program.region) >= program.arena, "arena not reserved");
+        parts.push(Part { program, moves });
+    }
+    if copy_is_old {
+        refresh_copy(memory)?;
+    }
+    let alike = passes.windows(2).all(|pair| pair[0].id == pair[1].id);
+    for group in parts.chunks(if alike { parts.len() } else { 1 }) {
+        replay(group, memory)?;
+    }
+    memory.turn()
+}
+
+/// Runs whole programs: plainly the first time, recorded at the second, replayed from then on.
+fn replay(parts: &[Part], memory: &mut Memory) -> Result<()> {
+    let key: Vec<u64> = parts
+        .iter()
+        .flat_map(|part| [part.program.id].into_iter().chain(part.moves.iter().flat_map(Move::words)))
+        .collect();
+    if matches!(memory.graphs.of(&key), Some(Known::Seen)) {
+        let recorded = Recording::of(&memory.stream, || launch_parts(parts, memory, true));
+        memory.graphs.keep(&key, recorded);
+    }
+    let nodes: usize = parts.iter().map(|part| part.program.nodes.len()).sum();
+    match memory.graphs.known(&key) {
+        Some(Known::Recorded(recording)) => {
+            recording.launch(&memory.stream)?;
+            let last = parts.last().and_then(|part| part.program.nodes.last());
+            let last = last.map_or("nothing", |node| node.op.name());
+            memory.launched(&format!("a graph of {nodes} operations that ends with {last}"));
+            Ok(())
+        }
+        _ => launch_parts(parts, memory, false),
+    }
+}
+
+fn launch_parts(parts: &[Part], memory: &Memory, capturing: bool) -> Result<()> {
+    for part in parts {
+        for one in &part.moves {
+            memory.bring(one)?;
+        }
+        launch(part.program, 0..part.program.nodes.len(), memory, capturing)?;
+    }
+    Ok(())
 }
 
 fn launch(program: &Program, nodes: Range<usize>, memory: &Memory, capturing: bool) -> Result<()> {

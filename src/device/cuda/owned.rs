@@ -135,6 +135,11 @@ impl Pinned {
         Ok(Pinned { start: start.cast(), bytes, context })
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: as in `bytes_mut`; who lets the GPU write here waits for it before he reads.
+        unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
+    }
+
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: initialised in `new`, alive as long as `self`, which is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) }

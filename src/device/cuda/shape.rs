@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::gpu::{Factor, Product, Scaled, Span};
+use crate::device::gpu::{self, Factor, Product, Scaled, Span};
 use crate::graph::DType;
 
 /// A matrix as cublasLt is told of it.
@@ -42,6 +42,36 @@ pub struct Shape {
     pub out: Layout,
     /// The product is added to what `out` holds.
     pub add: bool,
+    #[serde(default, skip_serializing_if = "Epilogue::is_none")]
+    pub epilogue: Epilogue,
+}
+
+/// What the library does beside a product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Epilogue {
+    #[default]
+    None,
+    Bias,
+    BiasRelu,
+    /// Sums over the inner size of the second factor: of the rows of a row-major product's first one.
+    RowSums,
+}
+
+impl Epilogue {
+    fn is_none(&self) -> bool {
+        *self == Epilogue::None
+    }
+
+    /// Of a product as launch code asks for it.
+    fn of(product: &Product) -> Epilogue {
+        match &product.epilogue {
+            None => Epilogue::None,
+            Some(gpu::Epilogue::Bias(_)) => Epilogue::Bias,
+            Some(gpu::Epilogue::BiasRelu(_)) => Epilogue::BiasRelu,
+            Some(gpu::Epilogue::RowSums(_)) => Epilogue::RowSums,
+        }
+    }
 }
 
 impl Shape {
@@ -53,6 +83,7 @@ impl Shape {
             second: factor(&product.a, a)?,
             out: layout(&product.out, false, out)?,
             add: product.write == Scaled::Add,
+            epilogue: Epilogue::of(product),
         })
     }
 

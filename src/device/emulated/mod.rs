@@ -8,7 +8,7 @@ pub use library::{Fault, Given, kernels, launch};
 
 use std::ops::Range;
 
-use super::gpu::{Backend, Launcher, Param, Product, Span};
+use super::gpu::{Backend, Kernels, Launcher, Param, Product, Span};
 use super::{Memory, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::{Error, Result};
@@ -76,6 +76,11 @@ impl Backend for Emulator<'_> {
     fn product(&mut self, product: &Product) -> Result<()> {
         products::run(product, self.memory);
         Ok(())
+    }
+
+    /// Nothing is faster here; tests ask for both ways.
+    fn fuses(&mut self, _: &Product, _: &Product, _: &mut Kernels) -> Result<bool> {
+        Ok(self.memory.fuses)
     }
 
     fn zero(&mut self, span: &Span) -> Result<()> {

@@ -9,7 +9,7 @@ mod launch;
 mod product;
 
 pub use launch::{Launch, Param, Span};
-pub use product::{Factor, Product, Scaled};
+pub use product::{Epilogue, Factor, Product, Scaled};
 
 use super::StepState;
 use crate::Result;
@@ -30,12 +30,22 @@ pub trait Backend {
     /// If the device's library refuses it.
     fn product(&mut self, product: &Product) -> Result<()>;
 
+    /// Whether `fused`, a product with an epilogue, is to be taken in the place of `plain`, the product without it, and the
+    /// `kernels` that do what the epilogue does. They may be run for their time: what they write is written again.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn fuses(&mut self, fused: &Product, plain: &Product, kernels: &mut Kernels) -> Result<bool>;
+
     /// Sets memory to zero bytes.
     ///
     /// # Errors
     /// If the device fails.
     fn zero(&mut self, span: &Span) -> Result<()>;
 }
+
+/// Launches of some kernels.
+pub type Kernels<'k> = dyn FnMut(&mut dyn Backend) -> Result<()> + 'k;
 
 /// The tensors of one node during one run, and the device that it runs on.
 pub struct Launcher<'a> {
@@ -117,6 +127,21 @@ impl<'a> Launcher<'a> {
     /// If the device's library refuses it.
     pub fn product(&mut self, product: &Product) -> Result<()> {
         self.backend.product(product)
+    }
+
+    /// As [`Backend::fuses`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fuses(
+        &mut self,
+        fused: &Product,
+        plain: &Product,
+        kernels: &dyn Fn(&mut Launcher) -> Result<()>,
+    ) -> Result<bool> {
+        let (program, node, storage) = (self.program, self.node, self.storage);
+        self.backend
+            .fuses(fused, plain, &mut |backend| kernels(&mut Launcher::new(program, node, storage, backend)))
     }
 
     /// Sets a tensor to zero.

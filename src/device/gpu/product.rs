@@ -35,13 +35,34 @@ pub enum Scaled {
     Add,
 }
 
-/// `out = a b` or `out += a b`, row-major, summed in f32.
+/// What a product does beside, while its numbers are at hand.
+#[derive(Debug, Clone)]
+pub enum Epilogue {
+    /// A row of as many elements as `out` has columns, of its type, is added to each row of the product.
+    Bias(Span),
+    /// The same, and what is below 0 becomes 0.
+    BiasRelu(Span),
+    /// f32, as many as `a` has rows: the sum of each, written over what was there.
+    RowSums(Span),
+}
+
+impl Epilogue {
+    /// What it reads or writes.
+    pub fn span(&self) -> &Span {
+        match self {
+            Epilogue::Bias(span) | Epilogue::BiasRelu(span) | Epilogue::RowSums(span) => span,
+        }
+    }
+}
+
+/// `out = a b` or `out += a b`, row-major, summed in f32. An epilogue works on the sum before it is rounded.
 #[derive(Debug, Clone)]
 pub struct Product {
     pub out: Span,
     pub a: Factor,
     pub b: Factor,
     pub write: Scaled,
+    pub epilogue: Option<Epilogue>,
 }
 
 impl Product {
@@ -55,6 +76,20 @@ impl Product {
             out.rows,
             out.columns
         );
-        Product { out, a, b, write }
+        Product { out, a, b, write, epilogue: None }
+    }
+
+    /// The same with an epilogue.
+    ///
+    /// # Panics
+    /// If its span has another length.
+    pub fn with(mut self, epilogue: Epilogue) -> Product {
+        let wanted = match epilogue {
+            Epilogue::RowSums(_) => self.a.shape().0,
+            _ => self.out.columns,
+        };
+        assert_eq!(epilogue.span().len(), wanted, "elements of an epilogue");
+        self.epilogue = Some(epilogue);
+        self
     }
 }

@@ -11,6 +11,7 @@ use crate::config::{self, Positions, Stem};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::{Parameters, Sites};
 use crate::ops::cross_entropy::{self, Loss};
+use crate::ops::guard;
 use crate::ops::linear::linear;
 use crate::ops::patches::CHANNELS;
 use crate::{Error, Result};
@@ -124,6 +125,7 @@ impl Captioner {
         let loss = cross_entropy::cross_entropy(g, logits, targets, scale, smoothing, purpose.train)?;
         if purpose.train {
             g.differentiate()?;
+            guard::tally(g, &[loss.sums]);
         }
         Ok(Step { pixels, words: tokens, targets, scale, loss })
     }

@@ -95,11 +95,18 @@ impl Step {
 
     /// This pass's share of the loss, after a run.
     pub fn loss(&self, memory: &Memory, program: &Program) -> f32 {
-        let Losses { cross_entropy, spectrogram, multi_resolution } = self.losses;
+        self.losses.terms().into_iter().map(|sums| memory.read(program, sums)[0]).sum()
+    }
+}
+
+impl Losses {
+    /// The tensors whose first elements add up to the loss, in order.
+    pub fn terms(&self) -> Vec<Id> {
+        let Losses { cross_entropy, spectrogram, multi_resolution } = *self;
         let terms = cross_entropy.map(|loss| loss.sums).into_iter();
         let terms = terms.chain(spectrogram.map(|(_, loss)| loss.sums));
-        let terms =
-            terms.chain(multi_resolution.into_iter().flat_map(|(_, losses)| losses.map(|loss| loss.sums)));
-        terms.map(|sums| memory.read(program, sums)[0]).sum()
+        terms
+            .chain(multi_resolution.into_iter().flat_map(|(_, losses)| losses.map(|loss| loss.sums)))
+            .collect()
     }
 }

@@ -19,6 +19,7 @@ use crate::config::foley::Head;
 use crate::config::{self, SoundLoss};
 use crate::graph::{DType, Graph, Id};
 use crate::nn::{Parameters, Sites};
+use crate::ops::guard;
 use crate::ops::patches::CHANNELS;
 use crate::ops::waveform::Codes;
 use crate::ops::waveform::decoded::groups_before;
@@ -201,6 +202,7 @@ impl Foley {
         let losses = self.losses(g, made, targets, scale, samples, purpose)?;
         if purpose.train {
             g.differentiate()?;
+            guard::tally(g, &losses.terms());
         }
         Ok(Step { frames, codes, earlier, targets, scale, losses })
     }

@@ -177,6 +177,14 @@ impl Prepared {
 /// # Errors
 /// If the case cannot be traced.
 pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
+    check_fused(case, device, schedule, false)
+}
+
+/// As [`check`]; in the emulator products take their epilogues or not, as `fuses` says.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_fused(case: &Case, device: Device, schedule: u64, fuses: bool) -> Result<Outcome> {
     let tolerance = if device.storage() == DType::F32 { TOLERANCE } else { TOLERANCE_BF16 };
     let mut outcome =
         Outcome { op: case.op, name: case.name.clone(), ok: false, error: f64::NAN, tolerance, fault: None };
@@ -185,7 +193,7 @@ pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
         return Ok(outcome);
     };
     let mut prepared = Prepared::new(case, device)?;
-    prepared.memory.schedule = schedule;
+    (prepared.memory.schedule, prepared.memory.fuses) = (schedule, fuses);
     // A kernel that went wrong leaves a GPU unusable: the cases that follow would only say so.
     let told = |error| Error::failed(format!("{} {}: {error}", case.op, case.name));
     if let Err(error) = prepared.run() {

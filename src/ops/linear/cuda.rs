@@ -1,9 +1,10 @@
-//! Linear layer on a GPU: products by the device's library, the rest by `kernels/linear.cu`.
+//! Linear layer on a GPU: products by the device's library, the rest by `kernels/linear.cu`, or where that is faster by
+//! the library in the same launch. GELU stays a kernel: the library's is the approximation by tanh, not the exact one.
 
 use super::{Linear, LinearBackward};
 use crate::Result;
 use crate::config::Activation;
-use crate::device::gpu::{Factor, Launcher, Product, Scaled, Span};
+use crate::device::gpu::{Epilogue, Factor, Launcher, Product, Scaled, Span};
 use crate::graph::DType;
 
 /// Rows of a block, forward and backward: FORWARD_ROWS and ROWS of `kernels/linear.cu`.
@@ -31,22 +32,41 @@ pub(super) fn forward(op: &Linear, launch: &mut Launcher) -> Result<()> {
     let y = launch.output(0);
     // GELU's product lies where its argument is to be.
     let z = if gelu { launch.output(1) } else { y.clone() };
-    if op.bias {
-        let (name, bias) = (format!("linear_bias_{}", z.suffix()), launch.input(2));
-        launch.kernel(&name).out(z.clone()).read(bias).size(rows).size(outputs).grid3(tall, wide, 1)?;
-    }
-    let write = if op.bias { Scaled::Add } else { Scaled::Set };
     let (a, b) = (Factor::new(launch.input(0)), Factor::transposed(launch.operand(1)));
-    launch.product(&Product::new(z.clone(), write, a, b))?;
-    if activation.is_none() {
-        return Ok(());
+    let write = if op.bias { Scaled::Add } else { Scaled::Set };
+    let plain = Product::new(z.clone(), write, a.clone(), b.clone());
+    let fill = |launch: &mut Launcher| {
+        let (name, bias) = (format!("linear_bias_{}", z.suffix()), launch.input(2));
+        launch.kernel(&name).out(z.clone()).read(bias).size(rows).size(outputs).grid3(tall, wide, 1)
+    };
+    let activate = |launch: &mut Launcher| {
+        let name = format!("linear{}_{}", suffix(activation), y.suffix());
+        let mut kernel = launch.kernel(&name).out(y.clone());
+        if gelu {
+            kernel = kernel.read(z.clone());
+        }
+        kernel.size(rows).size(outputs).grid3(tall, wide, 1)
+    };
+    if op.bias {
+        // Of the type that the library adds: that of the result.
+        let bias = launch.operand(2);
+        let relu = activation == Some(Activation::Relu);
+        if bias.dtype == z.dtype {
+            let epilogue = if relu { Epilogue::BiasRelu(bias) } else { Epilogue::Bias(bias) };
+            let fused = Product::new(z.clone(), Scaled::Set, a, b).with(epilogue);
+            let kernels = |launch: &mut Launcher| {
+                fill(launch)?;
+                if relu { activate(launch) } else { Ok(()) }
+            };
+            if launch.fuses(&fused, &plain, &kernels)? {
+                launch.product(&fused)?;
+                return if gelu { activate(launch) } else { Ok(()) };
+            }
+        }
+        fill(launch)?;
     }
-    let name = format!("linear{}_{}", suffix(activation), y.suffix());
-    let mut kernel = launch.kernel(&name).out(y);
-    if gelu {
-        kernel = kernel.read(z);
-    }
-    kernel.size(rows).size(outputs).grid3(tall, wide, 1)
+    launch.product(&plain)?;
+    if activation.is_none() { Ok(()) } else { activate(launch) }
 }
 
 pub(super) fn backward(op: &LinearBackward, launch: &mut Launcher) -> Result<()> {
@@ -64,7 +84,7 @@ pub(super) fn backward(op: &LinearBackward, launch: &mut Launcher) -> Result<()>
     let dy = launch.input(0);
     let partial = db.is_some().then(|| launch.workspace(0, partials(&op.forward), DType::F32));
     let pieces = rows.div_ceil(ROWS);
-    if dz.is_some() || db.is_some() {
+    let sums = |launch: &mut Launcher| {
         let known = dz.is_some().then(|| launch.input(3));
         let name = format!("linear_gradient{}_{}", suffix(activation), dy.suffix());
         let mut kernel = launch.kernel(&name);
@@ -75,9 +95,26 @@ pub(super) fn backward(op: &LinearBackward, launch: &mut Launcher) -> Result<()>
         if let Some(known) = known {
             kernel = kernel.read(known);
         }
-        kernel.size(rows).size(outputs).grid3(pieces, column_pieces(outputs), 1)?;
+        kernel.size(rows).size(outputs).grid3(pieces, column_pieces(outputs), 1)
+    };
+    let product = dw.as_ref().map(|dw| {
+        let gradient = dz.as_ref().unwrap_or(&dy).clone();
+        Product::new(dw.clone(), Scaled::Add, Factor::transposed(gradient), Factor::new(launch.input(1)))
+    });
+    // Without an activation dy is read for its sums alone, unless the product that reads it anyway makes them.
+    let mut fused = None;
+    if let (None, Some(partial), Some(plain)) = (&dz, &partial, &product) {
+        let whole = Span { columns: outputs, row_stride: outputs, ..partial.clone() };
+        let with = plain.clone().with(Epilogue::RowSums(whole));
+        fused = launch.fuses(&with, plain, &sums)?.then_some(with);
     }
-    if let (Some(db), Some(partial)) = (db, partial) {
+    let pieces = if fused.is_some() { 1 } else { pieces };
+    match (&fused, dz.is_some() || db.is_some()) {
+        (Some(fused), _) => launch.product(fused)?,
+        (None, true) => sums(launch)?,
+        (None, false) => {}
+    }
+    if let (Some(db), Some(partial)) = (db, partial.clone()) {
         launch
             .kernel("linear_bias_sum")
             .out(db)
@@ -86,13 +123,11 @@ pub(super) fn backward(op: &LinearBackward, launch: &mut Launcher) -> Result<()>
             .size(outputs)
             .grid(outputs.div_ceil(WARP))?;
     }
-    let gradient = dz.unwrap_or(dy);
-    if let Some(dw) = dw {
-        let (a, b) = (Factor::transposed(gradient.clone()), Factor::new(launch.input(1)));
-        launch.product(&Product::new(dw, Scaled::Add, a, b))?;
+    if let (Some(product), None) = (&product, &fused) {
+        launch.product(product)?;
     }
     if let Some(dx) = dx {
-        let (a, b) = (Factor::new(gradient), Factor::new(launch.operand(2)));
+        let (a, b) = (Factor::new(dz.clone().unwrap_or(dy.clone())), Factor::new(launch.operand(2)));
         launch.product(&Product::new(dx, Scaled::Set, a, b))?;
     }
     Ok(())

@@ -38,7 +38,7 @@ fn norm_case(len: usize, clip: f32) -> Case {
 fn update_case(len: usize) -> Case {
     let segment = Segment { start: 0, len, learning_rate: 1.0, weight_decay: 0.1 };
     Case::new("adamw", format!("{len} parameters"), vec![Input::weight(&[len], 0.1)], move |g, _| {
-        Ok(vec![update(g, len, SETTINGS, &[segment])])
+        Ok(vec![update(g, len, SETTINGS, &[segment], false)])
     })
     .gradient(Gradient::None)
 }
@@ -70,7 +70,7 @@ mod tests {
 
     fn run(device: Device, len: usize, gradients: &[f32], settings: AdamW, segments: &[Segment]) -> Ran {
         let mut graph = Graph::storing(device.storage());
-        let norm = update(&mut graph, len, settings, segments);
+        let norm = update(&mut graph, len, settings, segments, false);
         let program = Program::new(graph, Region::Work);
         let sizes = Sizes { trained: len, constant: 0, training: true, average: settings.average > 0.0 };
         let mut memory = Memory::new(device, sizes).unwrap();

@@ -8,7 +8,7 @@ pub mod cases;
 mod cpu;
 mod cuda;
 
-use super::{Cost, Op};
+use super::{Cost, Op, guard};
 use crate::Result;
 use crate::device::cpu::Args;
 use crate::device::gpu::Launcher;
@@ -37,8 +37,8 @@ pub struct AdamW {
 }
 
 /// Traces the whole update of `trained` parameters; returns (2): the gradient's norm, and the factor that clips it,
-/// which is 0 where the norm is not finite.
-pub fn update(graph: &mut Graph, trained: usize, settings: AdamW, segments: &[Segment]) -> Id {
+/// which is 0 where the norm is not finite. `guarded`: the device's guard judges the step in between ([`guard::judge`]).
+pub fn update(graph: &mut Graph, trained: usize, settings: AdamW, segments: &[Segment], guarded: bool) -> Id {
     let shape = [trained];
     let weights = graph.weight("weights", &shape, 0);
     let gradients = graph.add("gradients", &shape, DType::F32, Role::WeightGradient(0));
@@ -46,6 +46,9 @@ pub fn update(graph: &mut Graph, trained: usize, settings: AdamW, segments: &[Se
     let second = graph.add("second moments", &shape, DType::F32, Role::State(State::SecondMoment, 0));
     let norm = graph.activation_f32("gradient norm", &[2]);
     graph.push(GradientNorm { len: trained, clip: settings.clip }, &[gradients], &[norm]);
+    if guarded {
+        guard::judge(graph, norm);
+    }
     let mut outputs = vec![weights, gradients, first, second];
     if settings.average > 0.0 {
         outputs.push(graph.add("average", &shape, DType::F32, Role::State(State::Average, 0)));

@@ -117,8 +117,11 @@ pub fn run<R: Prepared>(
         pass += 1;
         let learning_rate = settings.optimizer.learning_rate / 10.0;
         let state = StepState { seed: settings.train.seed, pass, step: pass, learning_rate };
-        task.pass(&batch, 1.0 / R::Task::targets(&batch).max(1) as f32, &state)?;
-        task.parts().1.update(&state)?;
+        let planned = task.plan(&batch)?;
+        task.write(&batch, 1.0 / R::Task::targets(&batch).max(1) as f32)?;
+        let (_, engine) = task.parts();
+        engine.run(&planned.program, &state)?;
+        engine.update(&state)?;
         Ok((made, began.elapsed().as_secs_f64() - made))
     };
     for _ in 0..WARM_UP {

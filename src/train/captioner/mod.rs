@@ -6,6 +6,7 @@ pub mod load;
 mod samples;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use self::evaluate::Report;
 use self::identity::Identity;
@@ -17,10 +18,10 @@ use crate::config::{self, Config};
 use crate::data::loader::{Batch, Recipe};
 use crate::data::{Dataset, Split, Visits, Vocabulary};
 use crate::decode::Method;
-use crate::device::{Device, StepState};
+use crate::device::Device;
 use crate::graph::Graph;
-use crate::models::captioner::{Captioner, Purpose, Session};
-use crate::models::engine::Engine;
+use crate::models::captioner::{Captioner, Purpose, Session, Step};
+use crate::models::engine::{Engine, Pass, Planned};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 
@@ -173,19 +174,19 @@ impl Task for CaptionerTask {
         batch.samples.iter().map(|&sample| self.train.key(sample).to_string()).collect()
     }
 
-    fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
-        let purpose =
-            Purpose { train: true, both_ways: batch.parallel, label_smoothing: self.label_smoothing };
-        let planned = self.session.step(batch.batch, batch.length, purpose)?;
+    fn plan(&mut self, batch: &Batch) -> Result<Pass> {
+        let planned = self.planned(batch)?;
+        Ok(Pass { program: planned.program.clone(), losses: vec![planned.ends.loss.sums] })
+    }
+
+    fn write(&mut self, batch: &Batch, scale: f32) -> Result<()> {
+        let planned = self.planned(batch)?;
         let (program, ends) = (&planned.program, planned.ends);
         self.session.memory.write(program, ends.pixels, &batch.pixels);
         self.session.memory.write(program, ends.words, &batch.words);
         self.session.memory.write(program, ends.targets, &batch.targets);
         self.session.memory.write(program, ends.scale, &[scale]);
-        self.session.run(program, state)?;
-        let loss = self.session.memory.read(program, ends.loss.sums)[0];
-        self.session.memory.check()?;
-        Ok(loss)
+        Ok(())
     }
 
     fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<(Report, Option<Error>)> {
@@ -194,5 +195,13 @@ impl Task for CaptionerTask {
             evaluate::evaluate(session, vocabulary, split, &self.samples, Method::GREEDY)?;
         let kept = samples::keep(record, step, session, vocabulary, split, &described);
         Ok((report, kept.err()))
+    }
+}
+
+impl CaptionerTask {
+    fn planned(&mut self, batch: &Batch) -> Result<Arc<Planned<Step>>> {
+        let purpose =
+            Purpose { train: true, both_ways: batch.parallel, label_smoothing: self.label_smoothing };
+        self.session.step(batch.batch, batch.length, purpose)
     }
 }

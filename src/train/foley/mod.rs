@@ -18,9 +18,9 @@ use super::task::{Maker, Prepared, Task, spread};
 use crate::config::{self, Settings};
 use crate::data::Visits;
 use crate::data::sound::{SoundSet, SoundSplit};
-use crate::device::{Device, StepState};
+use crate::device::Device;
 use crate::graph::Graph;
-use crate::models::engine::Engine;
+use crate::models::engine::{Engine, Pass};
 use crate::models::foley::{Foley, Purpose, Session, earlier};
 use crate::nn::Parameters;
 use crate::{Error, Result};
@@ -177,9 +177,13 @@ impl Task for FoleyTask {
         batch.clips.iter().map(|&clip| self.train.key(clip).to_string()).collect()
     }
 
-    fn pass(&mut self, batch: &Batch, scale: f32, state: &StepState) -> Result<f32> {
-        let purpose = Purpose::training(&self.loss);
-        let planned = self.session.step(batch.batch, batch.samples(), purpose)?;
+    fn plan(&mut self, batch: &Batch) -> Result<Pass> {
+        let planned = self.session.step(batch.batch, batch.samples(), Purpose::training(&self.loss))?;
+        Ok(Pass { program: planned.program.clone(), losses: planned.ends.losses.terms() })
+    }
+
+    fn write(&mut self, batch: &Batch, scale: f32) -> Result<()> {
+        let planned = self.session.step(batch.batch, batch.samples(), Purpose::training(&self.loss))?;
         let (program, ends) = (&planned.program, planned.ends);
         if let Some(frames) = ends.frames {
             self.session.memory.write(program, frames, &batch.frames);
@@ -192,10 +196,7 @@ impl Task for FoleyTask {
         self.session.memory.write(program, ends.targets, &batch.targets);
         let samples = batch.targets.len();
         ends.weigh(&mut self.session.memory, program, &self.loss, scale, samples);
-        self.session.run(program, state)?;
-        let loss = ends.loss(&self.session.memory, program);
-        self.session.memory.check()?;
-        Ok(loss)
+        Ok(())
     }
 
     fn evaluate(&mut self, _step: u64, _record: &mut Record) -> Result<(Report, Option<Error>)> {
