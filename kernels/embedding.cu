@@ -7,11 +7,13 @@
 // Table, y and dy are 16 bits, positions, partial sums and gradients f32; arithmetic is f32. Forward moves 4 bytes an
 // element (positions stay in the cache) and takes 3 FLOPs: bound by memory.
 //
-// Backward neither locks nor walks the table. Three launches, each of which reads what the one before wrote:
+// Backward neither locks nor walks the table. Three steps, each of which reads what the one before wrote:
 // 1. Sort the rows by word, equal words in the order of the batch. The place of a row is the number of rows that go
 //    before it, counted: rows^2 comparisons of about 4 instructions, independent and from the cache. Its cost grows
 //    with the square: for 256 x 32 rows 67 million comparisons, by estimate 10 microseconds on an H100; for 65,536
-//    rows 0.6 milliseconds.
+//    rows 0.6 milliseconds. So many rows of a small table (samples of sound: 257 words) are counted instead: a warp a
+//    tile of TILE rows counts its words, one block turns the counts into the places where each tile's words begin, and
+//    the warps walk their tiles again. Linear; 262,144 rows read twice 2 MB.
 // 2. Add SPAN sorted rows a warp, in order, 256 columns at a time. A word whose rows all lie in the span is added to
 //    the table; one that reaches over a border leaves a partial sum, at most two a span. So no word, however frequent
 //    (padding is half of some batches), is one warp's alone.
@@ -32,6 +34,10 @@ constexpr int FORWARD_WARPS = 4;
 // Rows that a block of the sort counts for: a row a lane; its warps share the rows to be compared with.
 constexpr int SORT_ROWS = WARP;
 constexpr int SORT_WARPS = 8;
+// Rows that a warp counts, the most words of a table for which there is room to count, and threads that add the counts up.
+constexpr int TILE = 2048;
+constexpr int COUNTED = 1024;
+constexpr int SCAN = 256;
 // Sorted rows that one warp adds; of them so many are loaded before the first is added.
 constexpr int SPAN = 16;
 constexpr int LOADED = 8;
@@ -59,6 +65,29 @@ EVOKE_DEVICE void embed(Global<T> y, Global<const uint32_t> words, Global<const 
         columns.drop(v, dropout, start);
         columns.store(y, start, v);
     }
+}
+
+// Of the warp's lanes that hold the same bucket: how many there are, and how many of them come before this one.
+struct Alike {
+    int count, before;
+};
+
+EVOKE_DEVICE Alike alike(uint32_t bucket) {
+    Alike found = {0, 0};
+    EVOKE_UNROLL
+    for (int i = 0; i < WARP; ++i) {
+        const bool same = shuffle(bucket, i) == bucket;
+        found.count += same;
+        found.before += same && i < lane();
+    }
+    return found;
+}
+
+// The bucket of a row: its word, one behind the table for words that are none, and none at all past the last row.
+EVOKE_DEVICE uint32_t bucket_of(Global<const uint32_t> words, int row, int rows, int table_rows) {
+    if (row >= rows) return ~0u;
+    const uint32_t word = words.load(row);
+    return word < uint32_t(table_rows) ? word : uint32_t(table_rows);
 }
 
 // Adds rows that lie in `dy` at `rows[k]`, of `words[k]`, for k from SPAN * span on; see above.
@@ -152,6 +181,62 @@ EVOKE_KERNEL(embedding_sort_u32, SORT_WARPS * WARP, 0, Global<uint32_t> sorted_r
     for (int w = 0; w < SORT_WARPS; ++w) place += counts.load(w * SORT_ROWS + lane());
     sorted_rows.store(place, uint32_t(row));
     sorted_words.store(place, own);
+}
+
+// How often each word occurs in each tile: counts (table_rows + 1, tiles), the words that are none in the last row.
+EVOKE_KERNEL(embedding_count_u32, WARP, 0, Global<uint32_t> counts, Global<const uint32_t> words, int rows,
+             int table_rows) {
+    EVOKE_SHARED(uint32_t, held, COUNTED + 1);
+    for (int b = lane(); b <= table_rows; b += WARP) held.store(b, 0u);
+    sync_warp();
+    const int tile = block_x(), tiles = divide_up(rows, TILE);
+    for (int first = tile * TILE; first < rows && first < (tile + 1) * TILE; first += WARP) {
+        const uint32_t bucket = bucket_of(words, first + lane(), rows, table_rows);
+        const Alike found = alike(bucket);
+        if (bucket != ~0u && found.before == 0) held.store(bucket, held.load(bucket) + uint32_t(found.count));
+        sync_warp();
+    }
+    for (int b = lane(); b <= table_rows; b += WARP) counts.store(size_t(b) * tiles + tile, held.load(b));
+}
+
+// counts (count) to the sums of all before each, in place.
+EVOKE_KERNEL(embedding_scan_u32, SCAN, 0, Global<uint32_t> counts, int count) {
+    EVOKE_SHARED(uint32_t, sums, SCAN);
+    const int each = divide_up(count, SCAN), first = thread() * each;
+    const int last = first + each < count ? first + each : count;
+    uint32_t sum = 0;
+    for (int i = first; i < last; ++i) sum += counts.load(i);
+    sums.store(thread(), sum);
+    sync_block();
+    uint32_t before = 0;
+    for (int t = 0; t < thread(); ++t) before += sums.load(t);
+    for (int i = first; i < last; ++i) {
+        const uint32_t own = counts.load(i);
+        counts.store(i, before);
+        before += own;
+    }
+}
+
+// The rows in the order of their words, from where each tile's words begin.
+EVOKE_KERNEL(embedding_place_u32, WARP, 0, Global<uint32_t> sorted_rows, Global<uint32_t> sorted_words,
+             Global<const uint32_t> starts, Global<const uint32_t> words, int rows, int table_rows) {
+    EVOKE_SHARED(uint32_t, next, COUNTED + 1);
+    const int tile = block_x(), tiles = divide_up(rows, TILE);
+    for (int b = lane(); b <= table_rows; b += WARP) next.store(b, starts.load(size_t(b) * tiles + tile));
+    sync_warp();
+    for (int first = tile * TILE; first < rows && first < (tile + 1) * TILE; first += WARP) {
+        const int row = first + lane();
+        const uint32_t bucket = bucket_of(words, row, rows, table_rows);
+        const Alike found = alike(bucket);
+        const uint32_t start = bucket != ~0u ? next.load(bucket) : 0;
+        sync_warp();
+        if (bucket != ~0u) {
+            sorted_rows.store(start + found.before, uint32_t(row));
+            sorted_words.store(start + found.before, bucket);
+            if (found.before == 0) next.store(bucket, start + uint32_t(found.count));
+        }
+        sync_warp();
+    }
 }
 
 // dtable (table_rows, width) is added to; heads, tails (spans, width); dy (rows, width).

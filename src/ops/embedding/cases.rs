@@ -29,6 +29,11 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(sizes, rate).against(move |x| vec![reference(x, sizes, rate)]));
         }
     }
+    // So many rows of few words that a GPU counts them.
+    for (batch, length, words) in [(1, 8500, 257), (5, 1700, 3)] {
+        let sizes = Sizes { batch, length, period: length, words, width: 8 };
+        cases.push(case(sizes, 0.0).against(move |x| vec![reference(x, sizes, 0.0)]));
+    }
     cases.push(case(Sizes { batch: 64, length: 20, period: 20, words: 10_000, width: 512 }, 0.0));
     cases.push(at_a_position(3));
     cases.push(at_a_position(16));

@@ -10,9 +10,13 @@ use crate::ops::{dropout, positions};
 /// that adds them; columns of a block backward.
 const FORWARD_ROWS: usize = 4;
 const SORT_ROWS: usize = 32;
+const TILE: usize = 2048;
+const COUNTED: usize = 1024;
 const SPAN: usize = 16;
 const SPAN_WARPS: usize = 4;
 const COLUMNS: usize = 256;
+/// From so many rows on a small table's are counted, not compared with each other.
+const MANY: usize = 8192;
 
 pub(super) fn forward(op: &Embedding, launch: &mut Launcher) -> Result<()> {
     let (y, words, table, positions) =
@@ -45,9 +49,15 @@ fn sorted_bytes(rows: usize) -> usize {
     (rows * size_of::<u32>()).next_multiple_of(16)
 }
 
+/// Counts of words by tile; none where rows are compared with each other.
+fn counts(op: &Embedding) -> usize {
+    if op.rows > MANY && op.words <= COUNTED { (op.words + 1) * op.rows.div_ceil(TILE) } else { 0 }
+}
+
 pub(super) fn workspace(op: &EmbeddingBackward) -> usize {
     let Embedding { rows, width, .. } = op.forward;
-    if op.table { 2 * sorted_bytes(rows) + 2 * rows.div_ceil(SPAN) * width * size_of::<f32>() } else { 0 }
+    let sums = 2 * rows.div_ceil(SPAN) * width * size_of::<f32>();
+    if op.table { 2 * sorted_bytes(rows) + sums + counts(&op.forward) * size_of::<u32>() } else { 0 }
 }
 
 pub(super) fn backward(op: &EmbeddingBackward, launch: &mut Launcher) -> Result<()> {
@@ -69,13 +79,36 @@ fn table(op: &Embedding, gradient: Span, launch: &mut Launcher) -> Result<()> {
     let tails_at = 2 * sorted_bytes(rows) + heads.bytes();
     let tails = launch.workspace(tails_at, spans * width, DType::F32);
     let (dy, tokens) = (launch.input(0), launch.input(1));
-    launch
-        .kernel("embedding_sort_u32")
-        .out(sorted_rows.clone())
-        .out(sorted_words.clone())
-        .read(tokens)
-        .size(rows)
-        .grid(rows.div_ceil(SORT_ROWS))?;
+    match counts(op) {
+        0 => launch
+            .kernel("embedding_sort_u32")
+            .out(sorted_rows.clone())
+            .out(sorted_words.clone())
+            .read(tokens)
+            .size(rows)
+            .grid(rows.div_ceil(SORT_ROWS))?,
+        count => {
+            let counts = launch.workspace(tails_at + tails.bytes(), count, DType::U32);
+            let tiles = rows.div_ceil(TILE);
+            launch
+                .kernel("embedding_count_u32")
+                .out(counts.clone())
+                .read(tokens.clone())
+                .size(rows)
+                .size(words)
+                .grid(tiles)?;
+            launch.kernel("embedding_scan_u32").out(counts.clone()).size(count).grid(1)?;
+            launch
+                .kernel("embedding_place_u32")
+                .out(sorted_rows.clone())
+                .out(sorted_words.clone())
+                .read(counts)
+                .read(tokens)
+                .size(rows)
+                .size(words)
+                .grid(tiles)?;
+        }
+    }
     let drawn = dropout::Parameters::of(dropout);
     let state = dropout.map(|_| launch.step_state());
     launch
