@@ -68,7 +68,7 @@ fn write(session: &mut Session, planned: &Planned<Step>, step: u64, pass: u64) {
     let scale = match (step, pass) {
         (BAD_LOSS, 1) => f32::NAN,
         // The gradient overflows; the loss is large and finite.
-        (BAD_NORM, 1) => 1e37,
+        (BAD_NORM, 1) => 1e36,
         _ => 1.0 / (2 * BATCH * words) as f32,
     };
     let (program, ends) = (&planned.program, planned.ends);
