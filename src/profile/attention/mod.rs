@@ -57,8 +57,9 @@ pub struct Measured {
     pub grown: Option<usize>,
 }
 
-/// Seconds for each pass of a calibration point.
+/// Most seconds for each pass of a calibration point, and the share of all seconds for all of them.
 const CALIBRATION: f64 = 0.4;
+const CALIBRATION_SHARE: f64 = 0.2;
 /// The longest sequence that calibrates.
 const LONGEST_CALIBRATION: usize = 4096;
 /// Of free memory, what a point may take: the rest is for what a plan does not count.
@@ -83,9 +84,11 @@ pub fn run(s: &Setting, note: &dyn Fn(&str)) -> Result<Report> {
     let feed_forward = feed_forward(s)?;
     let mut sites = sites(s, machine.units)?;
     note("calibrating the cost model");
+    let passes: usize = sites.iter().filter(|site| site.calibration).map(|site| site.passes.len()).sum();
+    let each = CALIBRATION.min(CALIBRATION_SHARE * s.seconds / passes.max(1) as f64);
     for site in sites.iter_mut().filter(|site| site.calibration) {
         // Where a short point takes long nevertheless, this is one run.
-        measure(s, site, &|_| CALIBRATION)?;
+        measure(s, site, &|_| each)?;
     }
     predict(s, &mut sites);
     measure_rest(s, &mut sites, began, machine.memory_available, note)?;
