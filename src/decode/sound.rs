@@ -62,8 +62,7 @@ pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(
     if let Some(code) = prompt.iter().find(|&&code| code as usize >= ends.classes) {
         return Err(Error::failed(format!("the prompt holds the code {code}; there are {}", ends.classes)));
     }
-    let most = windows * ends.samples;
-    let planned = session.stream(clips, most)?;
+    let planned = session.stream(clips, samples.max(1))?;
     let Next { codes, position, count, moment, memory, logits } = planned.ends;
     let state = StepState::default();
     let mut made: Vec<Vec<u32>> = vec![Vec::with_capacity(samples); clips];
