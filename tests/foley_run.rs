@@ -4,9 +4,12 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use common::{contents, evoke, metrics, refused, run, same_tensors, says, signal_at, steps, succeeded, text};
+use common::{
+    contents, evoke, json, metrics, refused, run, same_tensors, says, signal_at, steps, succeeded, text,
+};
 
 const ALL: [&str; 3] = ["weights", "moments", "average"];
 const STEPS: u64 = 40;
@@ -146,4 +149,102 @@ fn sounds_are_kept_of_each_evaluation_and_change_no_bit_of_the_training() {
 fn no_seconds_of_a_sound_are_one_line() {
     let args = ["train", "foley", "--data", "d", "--out", "r", "--set", "train.evaluate_seconds=0"];
     says(&refused(run(&args), 2), &["train.evaluate_seconds is 0", "greater than 0"]);
+}
+
+/// The most memory that a command's process held, where the system tells.
+fn peak(mut command: Command) -> Option<u64> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = None;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        most = most.max(kib.map(|kib| kib * 1024));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    most
+}
+
+/// The program itself, its threads and its data are not in the plan.
+const BESIDE: u64 = 80_000_000;
+
+#[test]
+fn what_a_plan_says_is_what_a_run_takes_with_and_without_recomputing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = scenes(folder.path());
+    let sets = ["model.width=64", "train.batch=14", "train.accumulate=1", "train.evaluate_sounds=0"];
+    let mut found = Vec::new();
+    for recompute in ["none", "layer"] {
+        let set = format!("model.recompute={recompute}");
+        let own = [set.as_str(), "train.steps=2", "train.evaluate_pictures=1"];
+        let sets = SETTINGS.iter().chain(&sets).chain(&own);
+        let sets: Vec<&str> = sets.flat_map(|set| ["--set", set]).collect();
+        let args = ["plan", "foley", "--device", "cpu", "--json", "--data", text(&data)];
+        let plan = json(run(&[&args[..], &sets].concat()));
+        let total = plan["bytes"]["total"].as_u64().unwrap();
+        assert_eq!(plan["recompute"], recompute);
+        let choices: Vec<u64> = plan["choices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|choice| choice["bytes"].as_u64().unwrap())
+            .collect();
+        assert!(choices[0] > choices[1] && choices[1] > choices[2], "{choices:?}");
+        assert_eq!(total, choices[if recompute == "none" { 0 } else { 2 }]);
+        let out = folder.path().join(recompute);
+        let mut command = resume(&data, &out);
+        command.args(["--device", "cpu"]).args(&sets);
+        let Some(peak) = peak(command) else {
+            return eprintln!("SKIPPED: a run's memory beside its plan (this system does not tell)");
+        };
+        println!("recompute {recompute}: {total} bytes planned, {peak} at most");
+        assert!(peak >= total * 3 / 4 && peak <= total * 5 / 4 + BESIDE, "{recompute}: {total} {peak}");
+        found.push((total, peak));
+    }
+    let [(all, took), (least, took_least)] = found[..] else { unreachable!() };
+    let (planned, saved) = (all - least, took.saturating_sub(took_least));
+    assert!(
+        saved >= planned * 2 / 3 && saved <= planned * 4 / 3,
+        "{planned} planned to be saved, {saved} were"
+    );
+}
+
+#[test]
+fn a_plan_of_foley_needs_no_data_and_says_what_does_not_fit() {
+    let args = ["plan", "foley", "--seconds", "2", "--rate", "4000", "--size", "16", "--fps", "10", "--json"];
+    let plan = json(run(&args));
+    assert_eq!((&plan["samples"], &plan["frames"]), (&8000.into(), &20.into()));
+    let plan = json(run(&["plan", "foley", "--seconds", "2", "--rate", "4000", "--audio", "--json"]));
+    assert_eq!((&plan["samples"], &plan["frames"]), (&8000.into(), &0.into()));
+    let huge = ["plan", "foley", "--seconds", "600", "--set", "train.batch=4096", "--device", "cpu"];
+    let output = run(&huge);
+    assert_eq!(output.status.code(), Some(1));
+    says(&String::from_utf8_lossy(&output.stderr), &["the run needs", "are free"]);
+    says(&String::from_utf8_lossy(&output.stdout), &["model.recompute", "(this run)"]);
+    says(&refused(run(&["plan", "foley", "--size", "20"]), 2), &["model.patch = 16 does not divide"]);
+}
+
+#[test]
+fn the_examples_of_a_film_can_be_planned() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for (name, seconds, samples) in
+        [("big-buck-bunny", "1", 16_000), ("big-buck-bunny-overfit", "10", 160_000)]
+    {
+        let config = examples.join(format!("{name}.toml"));
+        let film = ["plan", "foley", "--seconds", seconds, "--fps", "12", "--size", "48x80"];
+        let plan =
+            json(run(&[&film[..], &["--device", "cpu", "--json", "--config", text(&config)]].concat()));
+        assert_eq!(plan["samples"], samples, "{name}");
+    }
+    // What `prepare video` makes of a wide film by default fits the model's defaults.
+    json(run(&["plan", "foley", "--device", "cpu", "--json"]));
+}
+
+#[test]
+fn what_could_not_be_written_is_refused_before_any_sound_is_made() {
+    let line = refused(run(&["sound", "run", "film.mp4", "-o", "missing/out.mp4"]), 1);
+    says(&line, &["--out missing/out.mp4", "no folder missing", "make it first"]);
+    says(&refused(run(&["sound", "run", "-o", "out.mp4"]), 2), &["without a video only .wav"]);
 }
