@@ -233,6 +233,8 @@ fn what_foleys_commands_print_is_documented() {
     assert_eq!(report["pictures"], json!(true));
     assert_eq!(report["heard"]["clips"], json!(2));
     assert!(std::fs::read_to_string(at.join("p.html")).expect("a page").contains("<audio"));
+    let plan = check("plan foley", &evoke(at, "plan foley --data film --set width=32 --set patch=8 --json"));
+    assert_eq!((&plan["samples"], plan["choices"].as_array().map(Vec::len)), (&json!(320), Some(3)));
     check("plan video", &evoke(at, "plan video --minutes 1000 --fps 10 --size 200x200 --json"));
 
     std::fs::create_dir(at.join("wav")).expect("a folder");

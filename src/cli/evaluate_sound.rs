@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::evaluate::Args;
+use super::sound::{bar, folder_of, tell};
 use crate::data::sound::SoundSet;
 use crate::decode::Method;
 use crate::decode::sampling::Sampling;
@@ -36,6 +37,9 @@ impl Args {
             // The most probable sample is silence nearly everywhere: sound is always drawn.
             Method::Beam { .. } => Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1 },
         };
+        if let Some(page) = &self.page {
+            folder_of(page, "--page")?;
+        }
         let device = Device::parse(&self.device)?;
         let mut trained = load::load(&self.run, device, &mut |line| out.note(line))?;
         let data = SoundSet::open(&self.data)?;
@@ -55,7 +59,12 @@ impl Args {
         let mut heard = None;
         if self.listen > 0 {
             let clips = spread(split.len(), self.listen);
-            let made = listen::listen(session, &split, &clips, encoding, sampling, &mut |_| {})?;
+            let ends = session.model.ends;
+            let bar = bar(ends.samples, false);
+            let made = listen::listen(session, &split, &clips, encoding, sampling, &mut |tick| {
+                tell(&bar, tick, clips.len(), ends.sample_rate);
+            })?;
+            bar.finish_and_clear();
             if let Some(path) = &self.page {
                 let shown = &made.heard[..ON_PAGE.min(made.heard.len())];
                 let page =

@@ -12,6 +12,7 @@ mod inspect_sound;
 mod method;
 mod output;
 mod plan;
+mod plan_foley;
 mod plan_video;
 mod prepare;
 mod prepare_audio;

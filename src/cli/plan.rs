@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Output;
+use super::plan_foley::FoleyArgs;
 use super::plan_video::VideoArgs;
 use crate::Result;
 use crate::config::Config;
@@ -25,6 +26,7 @@ pub struct Args {
 enum What {
     /// A captioner's training step
     Captioner(CaptionerArgs),
+    Foley(FoleyArgs),
     Video(VideoArgs),
 }
 
@@ -65,6 +67,7 @@ impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
         let args = match self.what {
             What::Captioner(args) => args,
+            What::Foley(args) => return args.run(out),
             What::Video(args) => return args.run(out),
         };
         let config = Config::load(args.config.as_deref(), &args.sets)?;

@@ -18,7 +18,7 @@ pub(super) struct VideoArgs {
     #[arg(long, default_value = "3", value_name = "RATE", value_parser = fraction)]
     fps: (u32, u32),
     /// Pixels of a frame: one number for squares, or HEIGHTxWIDTH
-    #[arg(long, default_value = "96x168", value_parser = size)]
+    #[arg(long, default_value = "96x176", value_parser = size)]
     size: (usize, usize),
     /// Samples a second
     #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..))]

@@ -14,8 +14,8 @@ use crate::data::sound::recordings::{FILMS, Files, list};
 use crate::data::writer;
 use crate::{Error, Result};
 
-/// Without --size the width keeps the aspect to the nearest multiple of this, so that patches of 8 fit.
-const WIDTH_STEP: f64 = 8.0;
+/// Without --size the width keeps the aspect to the nearest multiple of this, so that the model's patches of 16 fit.
+const WIDTH_STEP: f64 = 16.0;
 /// The widest frame.
 const WIDEST: usize = 4096;
 
@@ -30,7 +30,7 @@ pub(super) struct Video {
     /// Length of a clip
     #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = positive)]
     seconds: f64,
-    /// Height of a frame in pixels; the width keeps the aspect of the first film, to the nearest 8 pixels
+    /// Height of a frame in pixels; the width keeps the aspect of the first film, to the nearest 16 pixels
     #[arg(long, default_value_t = 96, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     lines: u32,
     /// Height and width of a frame instead: HEIGHTxWIDTH, or one number for squares; the middle is cut out

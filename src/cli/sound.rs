@@ -10,7 +10,7 @@ use crate::data::codes;
 use crate::data::sound::ffmpeg::{Ffmpeg, file};
 use crate::data::sound::{Format, wav::Wav};
 use crate::decode::sampling::Sampling;
-use crate::decode::{Request, sound};
+use crate::decode::{Request, Slide, Tick, sound};
 use crate::device::Device;
 use crate::error::At;
 use crate::look::wav::wav;
@@ -25,7 +25,7 @@ pub struct Args {
     /// Videos that `ffmpeg` can read; none for a run that was trained on sound alone
     videos: Vec<PathBuf>,
     /// The file to write: .wav, or .mp4 and the like for the video with its sound; for several sounds a folder
-    #[arg(long, value_name = "OUT")]
+    #[arg(short, long, value_name = "OUT")]
     out: Option<PathBuf>,
     /// Length; that of the longest video, or of a clip in training where there is none
     #[arg(long)]
@@ -68,6 +68,7 @@ struct Report {
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
         self.check()?;
+        self.check_out()?;
         let device = Device::parse(&self.device)?;
         let mut trained = load::load(&self.run, device, &mut |line| out.note(line))?;
         let format = trained.identity.sound.clone();
@@ -84,12 +85,12 @@ impl Args {
         if samples == 0 {
             return Err(Error::usage(format!("{seconds} seconds are less than one sample")));
         }
-        let windows = samples.div_ceil(format.samples);
+        let shown = Slide::new(&trained.session.model, samples).frames();
         let clips = self.videos.len().max(1) * self.variations;
         let mut frames = Vec::new();
         for film in &films {
             for _ in 0..self.variations {
-                frames.extend_from_slice(&film.filled(windows * format.frame_bytes()));
+                frames.extend_from_slice(&film.filled(shown * film.frame));
             }
         }
         let prompt = match &self.prompt {
@@ -99,11 +100,9 @@ impl Args {
         let sampling =
             Sampling { temperature: self.temperature, top_k: 0, top_p: self.top_p, seed: self.seed };
         let request = Request { clips, frames: &frames, samples, prompt: &prompt, sampling };
-        let bar = self.bar(samples);
+        let bar = bar(samples, self.quiet);
         let made = sound(&mut trained.session, &request, &mut |tick| {
-            bar.set_position(tick.done as u64);
-            let factor = tick.samples_per_second / clips as f64 / f64::from(format.sample_rate);
-            bar.set_message(format!("{:.0} samples/s, {factor:.3} x real time", tick.samples_per_second));
+            tell(&bar, tick, clips, format.sample_rate);
         })?;
         bar.finish_and_clear();
         let mut sounds = Vec::new();
@@ -155,13 +154,19 @@ impl Args {
         }
     }
 
-    fn bar(&self, samples: usize) -> ProgressBar {
-        let target =
-            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
-        let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
-        let style = ProgressStyle::with_template("sound {bar:30} {pos}/{len} samples, {msg}, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar
+    /// Refuses what could not be written before the minutes that its sound takes.
+    fn check_out(&self) -> Result<()> {
+        let Some(path) = self.out.as_ref().filter(|_| !self.several()) else { return Ok(()) };
+        folder_of(path, "--out")?;
+        if !is_wav(path) && self.videos.is_empty() {
+            return Err(only_wav(path));
+        }
+        Ok(())
+    }
+
+    /// Whether there will be more than one sound.
+    fn several(&self) -> bool {
+        self.videos.len() > 1 || self.variations > 1
     }
 
     fn films(&self, format: &Format) -> Result<Vec<Film>> {
@@ -174,8 +179,7 @@ impl Args {
 
     /// Where sound `number` goes.
     fn place(&self, number: usize) -> Result<PathBuf> {
-        let several = self.videos.len() > 1 || self.variations > 1;
-        if !several {
+        if !self.several() {
             return Ok(self.out.clone().unwrap_or_else(|| "sound.wav".into()));
         }
         let folder = self.out.clone().unwrap_or_else(|| ".".into());
@@ -235,6 +239,44 @@ impl Film {
     }
 }
 
+/// A bar of the samples of each sound.
+pub(super) fn bar(samples: usize, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+    let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
+    let style = ProgressStyle::with_template("sound {bar:30} {pos}/{len} samples, {msg}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Shows how far `clips` sounds are.
+pub(super) fn tell(bar: &ProgressBar, tick: Tick, clips: usize, sample_rate: u32) {
+    bar.set_position(tick.done as u64);
+    let factor = tick.samples_per_second / clips as f64 / f64::from(sample_rate);
+    bar.set_message(format!("{:.0} samples/s, {factor:.3} x real time", tick.samples_per_second));
+}
+
+/// Refuses a file in a folder that is not there, before the work that would fill it.
+pub(super) fn folder_of(path: &Path, option: &str) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => Err(Error::failed(format!(
+            "{option} {}: there is no folder {}; make it first",
+            path.display(),
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Without an ending, too.
+fn is_wav(path: &Path) -> bool {
+    path.extension().is_none_or(|ending| ending.eq_ignore_ascii_case("wav"))
+}
+
+fn only_wav(path: &Path) -> Error {
+    Error::usage(format!("--out {}: without a video only .wav can be written", path.display()))
+}
+
 fn repeated(codes: &[u32], clips: usize) -> Vec<u32> {
     codes.iter().copied().cycle().take(codes.len() * clips).collect()
 }
@@ -258,16 +300,10 @@ fn read_prompt(path: &Path, format: &Format) -> Result<Vec<u32>> {
 
 /// Writes a sound, or the video with it.
 fn write(path: &Path, wav: &[u8], video: Option<&PathBuf>) -> Result<()> {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    if ending.as_deref() == Some("wav") || ending.is_none() {
+    if is_wav(path) {
         return std::fs::write(path, wav).at("write", path);
     }
-    let Some(video) = video else {
-        return Err(Error::usage(format!(
-            "--out {}: without a video only .wav can be written",
-            path.display()
-        )));
-    };
+    let Some(video) = video else { return Err(only_wav(path)) };
     let aside = path.with_extension("evoke-sound.wav");
     std::fs::write(&aside, wav).at("write", &aside)?;
     let mut command = Ffmpeg::find()?.command();
@@ -275,14 +311,18 @@ fn write(path: &Path, wav: &[u8], video: Option<&PathBuf>) -> Result<()> {
     command
         .args(["-map", "0:V:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", "aac", "-shortest"])
         .arg(file(path));
-    let ran = command.output().at("run ffmpeg for", path);
-    // It was only on its way into the film.
-    let _ = std::fs::remove_file(&aside);
-    let ran = ran?;
+    let ran = command.output().at("run ffmpeg for", path)?;
     if ran.status.success() {
+        // It was only on its way into the film.
+        let _ = std::fs::remove_file(&aside);
         return Ok(());
     }
     let said = String::from_utf8_lossy(&ran.stderr);
     let why = said.lines().next_back().unwrap_or("ffmpeg failed");
-    Err(Error::failed(format!("{}: cannot be written: {why}; a .wav always can", path.display())))
+    // The sound took minutes: it stays.
+    Err(Error::failed(format!(
+        "{}: cannot be written: {why}; its sound is in {}",
+        path.display(),
+        aside.display()
+    )))
 }

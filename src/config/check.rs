@@ -48,6 +48,7 @@ impl<M: Model> Settings<M> {
         rules.within("train.steps", train.steps, 0, 1_000_000_000_000);
         rules.within("train.keep", train.keep, 1, usize::MAX);
         rules.not_negative("train.epochs", train.epochs);
+        rules.positive("train.evaluate_seconds", train.evaluate_seconds);
         if train.steps == 0 && train.epochs == 0.0 {
             rules.broken("train.steps and train.epochs are both 0: nothing would be trained");
         }
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn each_rule_is_broken_by_its_own_value_and_tells_the_key() {
-        let cases: [(&str, &str); 32] = [
+        let cases: [(&str, &str); 33] = [
             ("model.width=0", "model.width"),
             ("model.width=65600", "at most 65536"),
             ("model.heads=0", "model.heads"),
@@ -184,6 +185,7 @@ mod tests {
             ("train.accumulate=0", "train.accumulate"),
             ("train.keep=0", "train.keep"),
             ("train.epochs=0", "nothing would be trained"),
+            ("train.evaluate_seconds=0", "train.evaluate_seconds"),
             ("train.skip_spikes=nan", "train.skip_spikes"),
         ];
         for (set, names) in cases {

@@ -206,6 +206,10 @@ pub struct Train {
     pub evaluate_every: usize,
     /// Pictures looked at in each evaluation; 0 means all.
     pub evaluate_pictures: usize,
+    /// Foley's clips that are made to sound in each evaluation, for `samples/`; 0 makes none.
+    pub evaluate_sounds: usize,
+    /// How much of each of them, from its start.
+    pub evaluate_seconds: f32,
     /// Steps between checkpoints; 0 saves only at the end.
     pub checkpoint_every: usize,
     /// Checkpoints kept, beside the best one.
@@ -280,6 +284,8 @@ impl Default for Train {
             epochs: 10.0,
             evaluate_every: 500,
             evaluate_pictures: 500,
+            evaluate_sounds: 2,
+            evaluate_seconds: 1.0,
             checkpoint_every: 500,
             keep: 3,
             early_stop: 0,

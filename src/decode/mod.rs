@@ -4,10 +4,12 @@ pub mod beam;
 mod driver;
 mod look;
 pub mod sampling;
+mod slide;
 mod sound;
 
 pub use driver::{caption, describe};
 pub use look::attention;
+pub use slide::Slide;
 pub use sound::{Made, Request, Tick, sound};
 
 use crate::data::vocabulary::{MASK, PAD, START, UNK};

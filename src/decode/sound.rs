@@ -3,18 +3,20 @@
 use std::time::Instant;
 
 use super::sampling::Sampling;
+use super::slide::Slide;
 use crate::device::StepState;
 use crate::models::foley::{Next, START, Session};
+use crate::ops::patches::CHANNELS;
 use crate::{Error, Result};
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub clips: usize,
-    /// Of each clip: (clips * windows * frames, height, width, 3), clip by clip; a window is as many frames as a clip of
-    /// the training data had. Empty without pictures.
+    /// Of each clip: (clips * frames, height, width, 3), clip by clip, as many frames as [`Slide::frames`] says. Empty
+    /// without pictures.
     pub frames: &'a [u8],
-    /// Samples of each clip; beyond the first window, the frames of the next ones are seen.
+    /// Samples of each clip; where they are more than a clip of the training data had, the frames that they see slide.
     pub samples: usize,
     /// (clips, any number): codes that each sound begins with.
     pub prompt: &'a [u32],
@@ -50,20 +52,20 @@ const TICK: usize = 256;
 pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(Tick)) -> Result<Made> {
     let Request { clips, samples, prompt, sampling, .. } = *request;
     let ends = session.model.ends;
-    let windows = samples.div_ceil(ends.samples).max(1);
-    let frame_bytes = ends.frames * ends.height * ends.width * crate::ops::patches::CHANNELS;
-    if clips == 0 || request.frames.len() != clips * windows * frame_bytes {
+    let slide = Slide::new(&session.model, samples);
+    let frame_bytes = ends.height * ends.width * CHANNELS;
+    if clips == 0 || request.frames.len() != clips * slide.frames() * frame_bytes {
         return Err(Error::failed(format!(
-            "{} bytes of frames are not {clips} clips of {windows} x {frame_bytes}",
-            request.frames.len()
+            "{} bytes of frames are not {clips} clips of {} x {frame_bytes}",
+            request.frames.len(),
+            slide.frames()
         )));
     }
     let prompted = prompt.len() / clips;
     if let Some(code) = prompt.iter().find(|&&code| code as usize >= ends.classes) {
         return Err(Error::failed(format!("the prompt holds the code {code}; there are {}", ends.classes)));
     }
-    let most = windows * ends.samples;
-    let planned = session.stream(clips, most)?;
+    let planned = session.stream(clips, samples.max(1))?;
     let Next { codes, earlier, position, count, moment, memory, logits } = planned.ends;
     let state = StepState::default();
     let mut made: Vec<Vec<u32>> = vec![Vec::with_capacity(samples); clips];
@@ -72,10 +74,12 @@ pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(
     let more = session.model.config.lags - 1;
     let mut before = vec![START; clips * more];
     let began = Instant::now();
+    let mut seen = None;
     for t in 0..samples {
-        let (window, within) = (t / ends.samples, t % ends.samples);
-        if let Some(memory) = memory.filter(|_| within == 0) {
-            look(session, request, (window, windows), frame_bytes, (&planned.program, memory))?;
+        let (window, within) = slide.place(t);
+        if let Some(memory) = memory.filter(|_| seen != Some(window)) {
+            look(session, request, slide, window, (&planned.program, memory))?;
+            seen = Some(window);
         }
         session.memory.write(&planned.program, codes, &last);
         if let Some(earlier) = earlier {
@@ -116,13 +120,16 @@ pub fn sound(session: &mut Session, request: &Request, progress: &mut dyn FnMut(
 fn look(
     session: &mut Session,
     request: &Request,
-    (window, windows): (usize, usize),
-    frame_bytes: usize,
+    slide: Slide,
+    window: usize,
     to: (&crate::graph::plan::Program, crate::graph::Id),
 ) -> Result<()> {
     let Some(encoder) = session.encoder(request.clips)? else { return Ok(()) };
+    let ends = session.model.ends;
+    let frame_bytes = ends.height * ends.width * CHANNELS;
+    let first = |clip: usize| (clip * slide.frames() + slide.start(window)) * frame_bytes;
     let frames: Vec<u8> = (0..request.clips)
-        .flat_map(|clip| &request.frames[(clip * windows + window) * frame_bytes..][..frame_bytes])
+        .flat_map(|clip| &request.frames[first(clip)..][..ends.frames * frame_bytes])
         .copied()
         .collect();
     let (input, seen) = encoder.ends;
@@ -130,4 +137,80 @@ fn look(
     session.run(&encoder.program, &StepState::default())?;
     session.memory.copy((&encoder.program, seen), to);
     session.memory.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::config::foley::Tokens;
+    use crate::device::Device;
+    use crate::graph::plan::Region;
+    use crate::models::foley::{Ends, Foley};
+    use crate::ops::waveform::Codes;
+
+    const FRAME: usize = 8 * 8 * CHANNELS;
+
+    /// Clips of 8 frames with 50 samples each, in windows that follow each other by 4 frames.
+    fn session() -> Session {
+        let config = config::Foley {
+            width: 16,
+            heads: 2,
+            encoder_layers: 1,
+            decoder_layers: 1,
+            tokens: Tokens::Frame,
+            window: 15,
+            period: 128,
+            ..config::Foley::default()
+        };
+        let ends = Ends {
+            height: 8,
+            width: 8,
+            frames: 8,
+            frame_rate: (20, 1),
+            samples: 400,
+            sample_rate: 1000,
+            classes: 256,
+            codes: Codes::MuLaw,
+        };
+        let mut session = Session::new(Foley::new(&config, ends).unwrap(), Device::Cpu, None).unwrap();
+        // Larger weights than training begins with: what is seen then shows in what is drawn.
+        let (model, engine) = session.parts();
+        let trained = model.parameters.trained();
+        let mut weights = vec![0.0; trained + model.parameters.constant()];
+        model.parameters.initialise(1, &mut weights);
+        weights[..trained].iter_mut().for_each(|weight| *weight *= 3.0);
+        engine.memory.set_flat(Region::Weights, 0, &weights);
+        session
+    }
+
+    fn made(session: &mut Session, samples: usize, frames: &[u8]) -> Vec<u32> {
+        let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1 };
+        let request = Request { clips: 1, frames, samples, prompt: &[], sampling };
+        sound(session, &request, &mut |_| {}).unwrap().codes.remove(0)
+    }
+
+    /// A film that becomes bright in its ninth frame, which the model's first window does not reach: it is seen all the
+    /// same before it comes, as it would be in a clip.
+    #[test]
+    fn bug_what_comes_behind_a_window_was_not_seen_until_it_came() {
+        let mut session = session();
+        let dark = vec![0; 16 * FRAME];
+        let mut bright = dark.clone();
+        bright[8 * FRAME..].fill(255);
+        let (dark, bright) = (made(&mut session, 800, &dark), made(&mut session, 800, &bright));
+        let differs = dark.iter().zip(&bright).position(|(one, other)| one != other).unwrap();
+        assert!((300..400).contains(&differs), "the first other sample is {differs}");
+    }
+
+    #[test]
+    fn the_start_of_a_long_sound_is_that_of_a_short_one_and_wrong_frames_are_refused() {
+        let mut session = session();
+        let film: Vec<u8> = (0..16 * FRAME).map(|i| (i * 7 % 251) as u8).collect();
+        let long = made(&mut session, 800, &film);
+        assert_eq!(long[..300], made(&mut session, 300, &film[..8 * FRAME]));
+        let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 1 };
+        let request = Request { clips: 1, frames: &film[1..], samples: 800, prompt: &[], sampling };
+        assert!(sound(&mut session, &request, &mut |_| {}).is_err());
+    }
 }

@@ -99,6 +99,11 @@ impl Parameters {
         }
     }
 
+    /// Its shape.
+    pub fn shape(&self, parameter: Parameter) -> &[usize] {
+        &self.specs[parameter.0].shape
+    }
+
     pub fn specs(&self) -> &[Spec] {
         &self.specs
     }

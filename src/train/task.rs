@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::budget::Budget;
 use super::files::Files;
 use super::record::Record;
+use crate::Result;
 use crate::config::{Model, Settings};
 use crate::device::Device;
 use crate::models::engine::{Engine, Pass};
 use crate::nn::Parameters;
-use crate::{Error, Result};
 
 /// Data and a model that fit each other, before any memory is taken.
 pub trait Prepared: Sized {
@@ -101,12 +101,19 @@ pub trait Task {
     /// As [`Task::plan`].
     fn write(&mut self, batch: &Self::Batch, scale: f32) -> Result<()>;
 
-    /// Looks at held-out samples, and keeps some of what it finds in `record`. What is only for looking at never
-    /// ends a run: its error comes back beside the report.
+    /// Looks at held-out samples, and keeps some of what it finds in `record`.
     ///
     /// # Errors
     /// If the device fails.
-    fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<(Self::Report, Option<Error>)>;
+    fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<Evaluated<Self::Report>>;
+}
+
+/// An evaluation's report, and what became of what is kept of it: perhaps a line to tell. What is only for looking at
+/// never ends a run, so its error stands beside the report.
+#[derive(Debug)]
+pub struct Evaluated<R> {
+    pub report: R,
+    pub kept: Result<Option<String>>,
 }
 
 /// What an evaluation found.

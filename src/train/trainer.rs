@@ -8,7 +8,7 @@ use super::run::{Options, Summary};
 use super::signals::Signals;
 use super::state::State;
 use super::step::{Done, Work};
-use super::task::{Report, Task};
+use super::task::{Evaluated, Report, Task};
 use crate::config::{Model, Settings};
 use crate::data::ahead::Ahead;
 use crate::optim::schedule::learning_rate;
@@ -192,11 +192,13 @@ impl<M: Model, T: Task> Trainer<'_, M, T> {
         self.task.parts().1.swap_average();
         let found = self.task.evaluate(step, &mut self.record);
         self.task.parts().1.swap_average();
-        let (report, not_kept) = found?;
-        if let Some(error) = not_kept {
-            self.progress.warn(&format!("samples of step {step} are not kept: {error}"));
-        }
+        let Evaluated { report, kept } = found?;
         self.progress.note(&format!("step {step}: {}", report.line()));
+        match kept {
+            Ok(Some(line)) => self.progress.note(&format!("step {step}: {line}")),
+            Ok(None) => {}
+            Err(error) => self.progress.warn(&format!("samples of step {step} are not kept: {error}")),
+        }
         if let Some(warning) = report.warning() {
             self.progress.warn(&warning);
         }

@@ -225,6 +225,11 @@ impl Foley {
         Ok(Whole { frames, codes, earlier, made })
     }
 
+    /// Samples after which their positions come again.
+    pub fn period(&self) -> usize {
+        self.parameters.shape(self.decoder.positions)[0]
+    }
+
     /// Whether it makes groups of samples, not codes.
     pub fn groups(&self) -> bool {
         self.config.head == Head::Groups

@@ -13,7 +13,7 @@ use self::identity::Identity;
 use super::budget::Budget;
 use super::files::Files;
 use super::record::Record;
-use super::task::{Maker, Prepared, Task};
+use super::task::{Evaluated, Maker, Prepared, Task};
 use crate::config::{self, Config};
 use crate::data::loader::{Batch, Recipe};
 use crate::data::{Dataset, Split, Visits, Vocabulary};
@@ -189,12 +189,12 @@ impl Task for CaptionerTask {
         Ok(())
     }
 
-    fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<(Report, Option<Error>)> {
+    fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<Evaluated<Report>> {
         let (session, split, vocabulary) = (&mut self.session, &self.evaluated, &self.vocabulary);
         let (report, described) =
             evaluate::evaluate(session, vocabulary, split, &self.samples, Method::GREEDY)?;
         let kept = samples::keep(record, step, session, vocabulary, split, &described);
-        Ok((report, kept.err()))
+        Ok(Evaluated { report, kept: kept.map(|()| None) })
     }
 }
 

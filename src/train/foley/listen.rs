@@ -9,7 +9,8 @@ use crate::decode::sampling::Sampling;
 use crate::decode::{Request, Tick, sound};
 use crate::eval::sound::{Judge, Verdict};
 use crate::look::heard::Heard;
-use crate::models::foley::Session;
+use crate::models::foley::{Ends, Session};
+use crate::ops::patches::CHANNELS;
 
 /// Sounds that were made for clips of a split.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub fn listen(
     let made = sound(session, &request, progress)?;
     let rate = f64::from(ends.sample_rate);
     let (mut judge, mut chance) = (Judge::default(), Judge::default());
-    let mut heard = Vec::new();
+    let mut shown = Vec::new();
     for (place, (&clip, codes_of)) in clips.iter().zip(&made.codes).enumerate() {
         let truth = codes::decode_all(encoding, split.samples(clip));
         let model: Vec<f32> = codes_of.iter().map(|&code| codes::decode(encoding, code as u16)).collect();
@@ -57,23 +58,32 @@ pub fn listen(
         judge.hear(&truth, &model, rate, strikes);
         let other = clips[(place + clips.len() / 2) % clips.len()];
         chance.hear(&truth, &codes::decode_all(encoding, split.samples(other)), rate, strikes);
-        let (numerator, denominator) = ends.frame_rate;
-        heard.push(Heard {
-            key: split.key(clip).to_string(),
-            frames: split.frames(clip).to_vec(),
-            shape: (ends.frames, ends.height, ends.width),
-            frame_rate: f64::from(numerator) / f64::from(denominator),
-            rate: ends.sample_rate,
-            truth,
-            model,
-            strikes: strikes.iter().map(|strike| f64::from(strike.seconds)).collect(),
-            note: String::new(),
-        });
+        shown.push(heard(ends, split, clip, encoding, codes_of));
     }
     let report = Report {
         verdict: judge.verdict(),
         onset_f1_dealt: chance.verdict().onset_f1,
         samples_per_second: made.samples_per_second,
     };
-    Ok(Listened { heard, report })
+    Ok(Listened { heard: shown, report })
+}
+
+/// A clip with its own sound and what a model made of it, which may end earlier: then all of it ends there.
+pub(super) fn heard(ends: Ends, split: &SoundSplit, clip: usize, encoding: Encoding, made: &[u32]) -> Heard {
+    let samples = made.len().min(ends.samples);
+    let seconds = samples as f64 / f64::from(ends.sample_rate);
+    let frames = (ends.frames * samples).div_ceil(ends.samples.max(1));
+    let (numerator, denominator) = ends.frame_rate;
+    let strikes = split.strikes(clip).iter().map(|strike| f64::from(strike.seconds));
+    Heard {
+        key: split.key(clip).to_string(),
+        frames: split.frames(clip)[..frames * ends.height * ends.width * CHANNELS].to_vec(),
+        shape: (frames, ends.height, ends.width),
+        frame_rate: f64::from(numerator) / f64::from(denominator),
+        rate: ends.sample_rate,
+        truth: codes::decode_all(encoding, &split.samples(clip)[..samples * encoding.bytes()]),
+        model: made.iter().map(|&code| codes::decode(encoding, code as u16)).collect(),
+        strikes: strikes.filter(|&second| second < seconds).collect(),
+        note: String::new(),
+    }
 }

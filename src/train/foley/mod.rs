@@ -5,19 +5,21 @@ pub mod evaluate;
 pub mod identity;
 pub mod listen;
 pub mod load;
+mod samples;
 
 use std::path::Path;
 
 use self::batch::{Batch, Recipe};
 use self::evaluate::Report;
 use self::identity::Identity;
+use self::samples::Samples;
 use super::budget::Budget;
 use super::files::Files;
 use super::record::Record;
-use super::task::{Maker, Prepared, Task, spread};
+use super::task::{Evaluated, Maker, Prepared, Task, spread};
 use crate::config::{self, Settings};
 use crate::data::Visits;
-use crate::data::sound::{SoundSet, SoundSplit};
+use crate::data::sound::{Format, SoundSet, SoundSplit};
 use crate::device::Device;
 use crate::graph::Graph;
 use crate::models::engine::{Engine, Pass};
@@ -46,6 +48,8 @@ pub struct FoleyTask {
     evaluated: SoundSplit,
     /// Those of `evaluated` that are listened to.
     clips: Vec<usize>,
+    /// Those that are made to sound.
+    samples: Samples,
     seconds: f64,
 }
 
@@ -112,9 +116,23 @@ impl Prepared for FoleyRun {
             train,
             evaluated,
             clips: spread(held, config.train.evaluate_pictures),
+            samples: Samples {
+                // As everywhere 0 of `spread` would be all of them.
+                clips: match config.train.evaluate_sounds {
+                    0 => Vec::new(),
+                    sounds => spread(held, sounds),
+                },
+                length: bounded(&identity.sound, config.train.evaluate_seconds),
+                seed: config.train.seed,
+            },
             seconds: identity.sound.seconds(),
         })
     }
+}
+
+/// Samples of up to `seconds` of a clip.
+fn bounded(sound: &Format, seconds: f32) -> usize {
+    ((f64::from(seconds) * f64::from(sound.sample_rate)).round() as usize).min(sound.samples)
 }
 
 /// What a training step takes.
@@ -199,9 +217,11 @@ impl Task for FoleyTask {
         Ok(())
     }
 
-    fn evaluate(&mut self, _step: u64, _record: &mut Record) -> Result<(Report, Option<Error>)> {
+    fn evaluate(&mut self, step: u64, record: &mut Record) -> Result<Evaluated<Report>> {
         let Recipe { encoding, visits: Visits { batch, .. }, .. } = self.recipe;
-        let report = evaluate::evaluate(&mut self.session, &self.evaluated, &self.clips, encoding, batch)?;
-        Ok((report, None))
+        let (session, split) = (&mut self.session, &self.evaluated);
+        let report = evaluate::evaluate(session, split, &self.clips, encoding, batch)?;
+        let kept = self.samples.keep(record, step, session, split, encoding);
+        Ok(Evaluated { report, kept })
     }
 }

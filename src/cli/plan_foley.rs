@@ -1,0 +1,181 @@
+//! `evoke plan foley`: the memory of a training run on sound, by what the backward pass computes again.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Output;
+use super::prepare::size;
+use super::prepare_media::{fraction, positive};
+use crate::config::foley::Recompute;
+use crate::data::sound::cutter::samples_of;
+use crate::data::sound::{Encoding, SoundSet};
+use crate::device::Device;
+use crate::models::foley::{Ends, Foley};
+use crate::ops::waveform::Codes;
+use crate::train::budget::{self, Budget};
+use crate::train::foley::identity::Identity;
+use crate::train::foley::{self, Config};
+use crate::{Error, Result};
+
+/// A foley model's training step, and what recomputing would save
+#[derive(Debug, clap::Args)]
+pub(super) struct FoleyArgs {
+    /// Take the clips' length, rate and frames from a data set
+    #[arg(long, conflicts_with_all = ["seconds", "rate", "fps", "size", "audio"])]
+    data: Option<PathBuf>,
+    /// Length of a clip
+    #[arg(long, default_value = "3", value_name = "SECONDS", value_parser = positive)]
+    seconds: f64,
+    /// Samples a second
+    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=768_000))]
+    rate: u32,
+    /// Frames a second: a number or a fraction as 30000/1001
+    #[arg(long, default_value = "3", value_name = "RATE", value_parser = fraction)]
+    fps: (u32, u32),
+    /// Pixels of a frame: one number for squares, or HEIGHTxWIDTH
+    #[arg(long, default_value = "96x176", value_parser = size)]
+    size: (usize, usize),
+    /// Sound alone, as from `prepare audio`
+    #[arg(long)]
+    audio: bool,
+    /// Settings as TOML
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// One setting, as `model.width=128`; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    device: &'static str,
+    parameters: usize,
+    batch: usize,
+    /// Of a clip.
+    samples: usize,
+    frames: usize,
+    recompute: Recompute,
+    bytes: Budget,
+    free: Option<usize>,
+    fits: Option<bool>,
+    /// What each way of recomputing takes.
+    choices: Vec<Choice>,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    recompute: Recompute,
+    bytes: usize,
+    fits: Option<bool>,
+}
+
+impl FoleyArgs {
+    pub(super) fn run(self, out: &Output) -> Result<()> {
+        let config = Config::load(self.config.as_deref(), &self.sets)?;
+        config.check()?;
+        let ends = self.ends()?;
+        let device = Device::parse(&self.device)?;
+        let free = budget::available(device);
+        let fits = |bytes: usize| free.map(|free| bytes <= free);
+        let planned = |recompute| {
+            let mut config = config.clone();
+            config.model.recompute = recompute;
+            let model = Foley::new(&config.model, ends)?;
+            let bytes = foley::budget(&model, &config, device)?;
+            Ok::<_, Error>((model, bytes))
+        };
+        let (model, bytes) = planned(config.model.recompute)?;
+        let mut choices = Vec::new();
+        for recompute in [Recompute::None, Recompute::FeedForward, Recompute::Layer] {
+            let bytes = planned(recompute)?.1.total;
+            choices.push(Choice { recompute, bytes, fits: fits(bytes) });
+        }
+        let report = Report {
+            device: device.name(),
+            parameters: model.parameters.count(),
+            batch: config.train.batch,
+            samples: ends.samples,
+            frames: ends.frames,
+            recompute: config.model.recompute,
+            bytes,
+            free,
+            fits: fits(bytes.total),
+            choices,
+        };
+        let refused = bytes.check(free, config.train.batch).map_err(|error| advised(error, &report));
+        out.result(&report, told)?;
+        refused
+    }
+
+    fn ends(&self) -> Result<Ends> {
+        if let Some(folder) = &self.data {
+            return Identity::of(&SoundSet::open(folder)?).ends();
+        }
+        // As `prepare video` cuts clips: whole frames, and as many samples as they last.
+        let rate = f64::from(self.fps.0) / f64::from(self.fps.1);
+        let frames = if self.audio { 0 } else { (self.seconds * rate).round().max(1.0) as usize };
+        let (height, width) = if self.audio { (0, 0) } else { self.size };
+        let samples = match frames {
+            0 => (self.seconds * f64::from(self.rate)).round() as usize,
+            frames => samples_of(frames, self.fps, self.rate),
+        };
+        Ok(Ends {
+            height,
+            width,
+            frames,
+            frame_rate: self.fps,
+            samples,
+            sample_rate: self.rate,
+            classes: Encoding::MuLaw8.levels(),
+            codes: Codes::MuLaw,
+        })
+    }
+}
+
+/// Names the first way of recomputing that would fit, where there is one.
+fn advised(error: Error, report: &Report) -> Error {
+    match report.choices.iter().find(|choice| choice.fits == Some(true)) {
+        Some(choice) => Error::failed(format!(
+            "{error}; or model.recompute = \"{}\" in the same batch",
+            name(choice.recompute)
+        )),
+        None => error,
+    }
+}
+
+/// As the configuration writes it.
+fn name(recompute: Recompute) -> &'static str {
+    match recompute {
+        Recompute::None => "none",
+        Recompute::FeedForward => "feed-forward",
+        Recompute::Layer => "layer",
+    }
+}
+
+fn told(report: &Report) -> String {
+    let pictures = match report.frames {
+        0 => String::new(),
+        frames => format!(" and {frames} frames"),
+    };
+    let mut text = format!(
+        "{} parameters, batch {}, clips of {} samples{pictures}, on {}\n\n{}",
+        report.parameters,
+        report.batch,
+        report.samples,
+        report.device,
+        report.bytes.table()
+    );
+    if let Some(free) = report.free {
+        text.push_str(&format!("\nfree         {:>10}", budget::bytes(free)));
+    }
+    text.push_str("\n\nmodel.recompute    total");
+    for choice in &report.choices {
+        let mark = if choice.recompute == report.recompute { "  (this run)" } else { "" };
+        text.push_str(&format!("\n{:<12} {:>11}{mark}", name(choice.recompute), budget::bytes(choice.bytes)));
+    }
+    text
+}
