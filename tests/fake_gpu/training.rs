@@ -10,8 +10,13 @@ use super::{libraries, with_gpu};
 
 const ALL: [&str; 3] = ["weights", "moments", "average"];
 /// Everything random is on, two passes a step, and more is asked for on some steps than on others.
-const SETS: [&str; 4] =
-    ["train.steps=9", "train.evaluate_every=6", "train.checkpoint_every=4", "train.evaluate_pictures=1"];
+const SETS: [&str; 5] = [
+    "train.steps=9",
+    "train.evaluate_every=6",
+    "train.checkpoint_every=4",
+    "train.keep=9",
+    "train.evaluate_pictures=1",
+];
 /// Small, since kernels run thread by thread; this is the smallest head that they take.
 const SIZES: [&str; 5] =
     ["model.width=32", "model.heads=1", "model.feed_forward=32", "model.patch=16", "train.batch=2"];

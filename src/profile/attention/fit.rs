@@ -18,7 +18,7 @@ pub fn power_law(points: &[(f64, f64)]) -> Option<PowerLaw> {
     let n = logs.len() as f64;
     let (mx, my) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
     let sxx: f64 = logs.iter().map(|(x, _)| (x - mx) * (x - mx)).sum();
-    if !(sxx > 0.0) {
+    if sxx.is_nan() || sxx <= 0.0 {
         return None;
     }
     let sxy: f64 = logs.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
@@ -64,7 +64,7 @@ pub fn below_from(a: &[(f64, f64)], b: &[(f64, f64)]) -> Option<Meeting> {
         .iter()
         .filter_map(|(x, y)| b.iter().find(|(other, _)| other == x).map(|(_, z)| (x.ln(), y.ln() - z.ln())))
         .collect();
-    let last_above = gaps.iter().rposition(|(_, gap)| !(*gap < 0.0));
+    let last_above = gaps.iter().rposition(|(_, gap)| gap.is_nan() || *gap >= 0.0);
     match last_above {
         _ if gaps.is_empty() => None,
         None => Some(Meeting::Always),

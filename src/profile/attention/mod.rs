@@ -276,10 +276,10 @@ fn predict(s: &Setting, sites: &mut [Site]) {
                 if own.is_empty() { 1.0 } else { (own.iter().sum::<f64>() / own.len() as f64).exp() };
             factor * seconds(&c, counts)
         };
-        for at in 0..sites.len() {
-            let without = sites[at].calibration.then_some(at);
-            let predicted = model(without, sites[at].pattern, &sites[at].passes[number].cost.counts);
-            sites[at].passes[number].predicted = predicted;
+        for (at, site) in sites.iter_mut().enumerate() {
+            let without = site.calibration.then_some(at);
+            let one = &mut site.passes[number];
+            one.predicted = model(without, site.pattern, &one.cost.counts);
         }
     }
 }

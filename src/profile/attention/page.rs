@@ -24,7 +24,7 @@ pub fn page(report: &Report, s: &Setting) -> Result<String> {
     fits(&mut body, report);
     points(&mut body, report);
     for peer in &report.peers {
-        let _ = write!(body, "<h2>Beside {}</h2>\n", escape(&peer.machine.program));
+        let _ = writeln!(body, "<h2>Beside {}</h2>", escape(&peer.machine.program));
         let rows = peer.points.iter().map(|point| {
             let ours = report
                 .points
@@ -49,9 +49,9 @@ pub fn page(report: &Report, s: &Setting) -> Result<String> {
 }
 
 fn figure(body: &mut String, picture: &Picture) {
-    let _ = write!(
+    let _ = writeln!(
         body,
-        "<div class=\"card\">{}<p class=\"note\">{}</p></div>\n",
+        "<div class=\"card\">{}<p class=\"note\">{}</p></div>",
         picture.drawing.inline(),
         escape(&picture.caption)
     );
