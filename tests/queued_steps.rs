@@ -49,7 +49,7 @@ struct Ran {
 }
 
 fn words(step: u64, pass: u64) -> usize {
-    LENGTHS[usize::from(step % 3 == 0 && pass == 1)]
+    LENGTHS[usize::from(step.is_multiple_of(3) && pass == 1)]
 }
 
 fn planned(session: &mut Session, step: u64, pass: u64) -> std::sync::Arc<Planned<Step>> {

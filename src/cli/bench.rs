@@ -283,7 +283,7 @@ fn told(report: &Report) -> String {
             row.share_of_ceiling.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share))
         ));
     }
-    if let Some(found) = report.steadiness.as_ref().filter(|found| !(found.product_again >= STEADY)) {
+    if let Some(found) = report.steadiness.as_ref().filter(|found| found.product_again < STEADY) {
         text.push_str(&format!(
             "\nthe machine is at {:.0} % of the speed it began with (heat, or other programs): measure again\n",
             100.0 * found.product_again

@@ -52,7 +52,7 @@ impl Args {
         };
         if let Some(path) = &self.trace {
             std::fs::write(path, train::trace(&report).to_string()).at("write", path)?;
-            out.note(&format!("trace: {} (open it at ui.perfetto.dev)", path.display()));
+            out.note(format!("trace: {} (open it at ui.perfetto.dev)", path.display()));
         }
         out.result(&report, train::told)
     }
