@@ -1,9 +1,9 @@
 //! `evoke profile attention`: for each pattern, what attention costs as the sequence grows, predicted before it is
 //! measured, against what this machine allows and against the feed-forward layer beside it.
 //!
-//! [`run`] counts every point ([`cost`]), measures the machine's ceilings ([`rates`]) and a few short points, calibrates
+//! [`run`] counts every point ([`mod@cost`]), measures the machine's ceilings ([`rates`]) and a few short points, calibrates
 //! the cost model on these, predicts all others, and measures as many of them as the budget of seconds and the free
-//! memory allow, the cheapest first. [`summary`] draws the conclusions; [`text`], [`csv`] and [`page`] show them.
+//! memory allow, the cheapest first. [`summary`] draws the conclusions; [`text`] and [`page`] show them.
 
 pub mod cost;
 pub mod fit;
