@@ -14,7 +14,7 @@ use evoke::train::guard::{self, LossGuard};
 
 const ENDS: Ends = Ends { height: 16, width: 16, vocabulary: 29 };
 const BATCH: usize = 2;
-const STEPS: u64 = 9;
+const STEPS: u64 = 7;
 /// Passes of a step; the second one of every third step is longer.
 const PASSES: u64 = 2;
 const LENGTHS: [usize; 2] = [5, 8];
@@ -159,9 +159,8 @@ fn queued_steps_end_as_those_that_are_waited_for() {
     assert_eq!(verdicts[BAD_LOSS as usize - 1], Verdict::LossNotFinite);
     assert_eq!(verdicts[BAD_NORM as usize - 1], Verdict::NormNotFinite);
     assert_eq!((wanted.updates, verdicts.len() as u64), (STEPS - 2, STEPS));
-    for schedule in [1, 55] {
-        let found = queued(Device::Emulated, schedule);
-        assert_eq!((&found.steps, found.updates), (&wanted.steps, wanted.updates));
-        assert!(found.buffers == wanted.buffers, "weights, gradients or moments differ");
-    }
+    // Under another schedule, which must change nothing either.
+    let found = queued(Device::Emulated, 55);
+    assert_eq!((&found.steps, found.updates), (&wanted.steps, wanted.updates));
+    assert!(found.buffers == wanted.buffers, "weights, gradients or moments differ");
 }

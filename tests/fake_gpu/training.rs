@@ -18,8 +18,15 @@ const SETS: [&str; 5] = [
     "train.evaluate_pictures=1",
 ];
 /// Small, since kernels run thread by thread; this is the smallest head that they take.
-const SIZES: [&str; 5] =
-    ["model.width=32", "model.heads=1", "model.feed_forward=32", "model.patch=16", "train.batch=2"];
+const SIZES: [&str; 7] = [
+    "model.width=32",
+    "model.heads=1",
+    "model.encoder_layers=1",
+    "model.decoder_layers=1",
+    "model.feed_forward=32",
+    "model.patch=16",
+    "train.batch=2",
+];
 
 /// `command` where the fake GPU is found, on it.
 fn on_gpu(mut command: Command, libraries: &Path, cache: &Path, set: &[(&str, &str)]) -> Command {
