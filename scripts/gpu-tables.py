@@ -119,7 +119,7 @@ def main():
         {"doctor": doctor, "selftest": selftest, "bench": bench, "step": step, "train": train, "peers": peers,
          "sanitize": sanitize}[part](report)
     except (KeyError, TypeError):
-        print(f"{part}: left no whole result; see {results}/work/{part}.log")
+        print(f"{part}: left no whole result; see {os.path.join(results, 'work', part + '.log')}")
 
 
 main()

@@ -7,13 +7,21 @@ use super::time;
 use crate::device::cpu::gemm::{Matrix, Write, product};
 use crate::ops::cases::random::normal;
 
-/// Measured ceilings of the CPU device.
+/// Measured ceilings of a device.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Ceiling {
-    /// Bytes a second, read and written, of a copy that no cache holds.
-    pub bytes_per_second: f64,
-    /// Of a 1024-cubed f32 product.
-    pub flops_per_second: f64,
+pub struct Ceilings {
+    /// Bytes a second, read and written, of a copy that no cache holds (on a GPU: of a sum of two tensors).
+    pub copy_bytes_per_s: f64,
+    /// FLOP/s of a large product of matrices in the device's storage type.
+    pub matmul_flop_per_s: f64,
+}
+
+impl Ceilings {
+    /// What a sum of this many operations and bytes takes at least, in seconds, and which of the two says so.
+    pub fn floor(&self, flops: f64, bytes: f64) -> (f64, &'static str) {
+        let (arithmetic, memory) = (flops / self.matmul_flop_per_s, bytes / self.copy_bytes_per_s);
+        if memory > arithmetic { (memory, "memory") } else { (arithmetic, "arithmetic") }
+    }
 }
 
 /// Elements of the copy: 256 MB, above any last-level cache's share.
@@ -23,8 +31,8 @@ const SIDE: usize = 1024;
 const PIECE: usize = 1 << 16;
 const SECONDS: f64 = 0.5;
 
-/// Measures both, in about a second.
-pub fn measure() -> Ceiling {
+/// Measures both on the CPU, in about a second.
+pub fn measure() -> Ceilings {
     let from = vec![1.0f32; COPIED];
     let mut to = vec![0.0f32; COPIED];
     let copy = time(SECONDS, 3, || {
@@ -35,8 +43,20 @@ pub fn measure() -> Ceiling {
     let gemm = time(SECONDS, 3, || {
         product(&mut c, Write::Set, Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE));
     });
-    Ceiling {
-        bytes_per_second: 8.0 * COPIED as f64 / (copy.min_ms * 1e-3),
-        flops_per_second: 2.0 * (SIDE as f64).powi(3) / (gemm.min_ms * 1e-3),
+    Ceilings {
+        copy_bytes_per_s: 8.0 * COPIED as f64 / (copy.min_ms * 1e-3),
+        matmul_flop_per_s: 2.0 * (SIDE as f64).powi(3) / (gemm.min_ms * 1e-3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_of_memory_and_arithmetic_is_the_bound() {
+        let ceilings = Ceilings { copy_bytes_per_s: 10.0, matmul_flop_per_s: 100.0 };
+        assert_eq!(ceilings.floor(100.0, 20.0), (2.0, "memory"));
+        assert_eq!(ceilings.floor(1000.0, 20.0), (10.0, "arithmetic"));
     }
 }

@@ -52,20 +52,24 @@ pub fn runs(seconds: f64, least: usize, mut before: impl FnMut(), mut body: impl
 }
 
 /// Times `body` until it has run for `seconds`, at least `least` times, after one run that is not counted.
-pub fn time(seconds: f64, least: usize, mut body: impl FnMut()) -> Spread {
-    body();
-    let began = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < least || began.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
-        body();
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    spread(times)
+pub fn time(seconds: f64, least: usize, body: impl FnMut()) -> Spread {
+    spread(runs(seconds, least, || (), body).into_iter().map(|seconds| seconds * 1e3).collect())
 }
 
 /// The spread of at least one timing.
 pub fn spread(mut times: Vec<f64>) -> Spread {
     times.sort_by(f64::total_cmp);
     Spread { median_ms: times[times.len() / 2], min_ms: times[0], max_ms: times[times.len() - 1] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_sorted_times() {
+        let times = Quantiles::of((0..11).rev().map(f64::from).collect(), 1);
+        assert_eq!((times.runs, times.p10_s, times.median_s, times.p90_s), (11, 1.0, 5.0, 9.0));
+        assert_eq!(Quantiles::of(vec![2.0], 2), Quantiles { median_s: 1.0, p10_s: 1.0, p90_s: 1.0, runs: 1 });
+    }
 }

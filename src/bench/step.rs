@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Spread, spread};
 use crate::Result;
 use crate::config::{Captioner as Shape, Optimizer};
-use crate::device::{Device, StepState, cpu};
+use crate::device::{Device, StepState};
 use crate::models::captioner::{Captioner, Ends, Purpose, Session};
 use crate::ops::cases::random;
 
@@ -132,13 +132,15 @@ pub fn run(setting: &Setting, device: Device) -> Result<StepTime> {
     let mut by_op: BTreeMap<&'static str, (f64, f64)> = BTreeMap::new();
     // The ops' own times are taken where a clock around a node measures it: on a GPU it would measure its launch.
     let timed = if device == Device::Cpu {
-        cpu::run_timed(&step.program, &mut session.memory, &StepState::default())
+        session.watch();
+        session.run(&step.program, &StepState::default())?;
+        session.watch()
     } else {
         Vec::new()
     };
-    for (op, seconds, flops) in timed {
-        let entry = by_op.entry(op).or_default();
-        *entry = (entry.0 + seconds, entry.1 + flops);
+    for timed in timed {
+        let entry = by_op.entry(timed.op).or_default();
+        *entry = (entry.0 + timed.seconds, entry.1 + timed.flops);
     }
     let spread = spread(times);
     Ok(StepTime {

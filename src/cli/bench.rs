@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Output;
-use crate::bench::ceiling::{self, Ceiling};
+use crate::bench::ceiling::{self, Ceilings};
 use crate::bench::compare::{Comparison, Timed, compare};
 use crate::bench::machine::{self, Flush};
 use crate::bench::step::{self, Setting, StepTime};
@@ -75,7 +75,7 @@ struct Report {
     device: &'static str,
     threads: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ceiling: Option<Ceiling>,
+    ceiling: Option<Ceilings>,
     #[serde(skip_serializing_if = "Option::is_none")]
     steadiness: Option<Steadiness>,
     /// Whether the caches held the data of the run before.
@@ -141,7 +141,7 @@ impl Args {
             report.steadiness = ceiling.map(|before| Steadiness {
                 clock_mhz_before,
                 clock_mhz_after: machine::clock_mhz(),
-                product_again: ceiling::measure().flops_per_second / before.flops_per_second,
+                product_again: ceiling::measure().matmul_flop_per_s / before.matmul_flop_per_s,
             });
             report.comparison = old.map(|old| compare(&old, &report.timed()));
         } else if old.is_some() {
@@ -154,7 +154,7 @@ impl Args {
         &self,
         case: &Case,
         device: Device,
-        ceiling: Option<Ceiling>,
+        ceiling: Option<Ceilings>,
         mut flush: Option<&mut Flush>,
         rows: &mut Vec<Row>,
     ) -> Result<()> {
@@ -187,8 +187,7 @@ impl Args {
             });
             outcome?;
             let times = Quantiles::of(seconds, together);
-            let floor = ceiling
-                .map(|best| (cost.bytes / best.bytes_per_second).max(cost.flops / best.flops_per_second));
+            let floor = ceiling.map(|best| best.floor(cost.flops, cost.bytes).0);
             let counted = device.storage() == DType::F32;
             rows.push(Row {
                 op: case.op,
@@ -259,8 +258,8 @@ fn told(report: &Report) -> String {
     if let Some(ceiling) = report.ceiling {
         text.push_str(&format!(
             "measured ceilings: {:.1} GB/s copied, {:.0} GFLOP/s in a large product\n\n",
-            ceiling.bytes_per_second * 1e-9,
-            ceiling.flops_per_second * 1e-9
+            ceiling.copy_bytes_per_s * 1e-9,
+            ceiling.matmul_flop_per_s * 1e-9
         ));
     }
     if !report.ops.is_empty() {

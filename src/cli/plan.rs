@@ -8,7 +8,7 @@ use super::Output;
 use super::plan_foley::FoleyArgs;
 use super::plan_video::VideoArgs;
 use crate::Result;
-use crate::config::Config;
+use crate::config::{Config, Model, Settings};
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::models::captioner::{Captioner, Ends};
@@ -41,6 +41,13 @@ struct CaptionerArgs {
     /// Tokens of the vocabulary
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     vocabulary: usize,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// The run that is planned, whatever its model.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
     /// Settings as TOML
     #[arg(long)]
     config: Option<PathBuf>,
@@ -63,6 +70,21 @@ struct Report {
     fits: Option<bool>,
 }
 
+impl RunArgs {
+    /// Settings that hold together, and the device.
+    pub(super) fn read<M: Model>(&self) -> Result<(Settings<M>, Device)> {
+        let settings = Settings::load(self.config.as_deref(), &self.sets)?;
+        settings.check()?;
+        Ok((settings, Device::parse(&self.device)?))
+    }
+}
+
+/// What a step holds, and what is free where that is known, as a table.
+pub(super) fn memory(planned: &Budget, free: Option<usize>) -> String {
+    let free = free.map_or(String::new(), |free| format!("\nfree         {:>10}", budget::bytes(free)));
+    planned.table() + &free
+}
+
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
         let args = match self.what {
@@ -70,8 +92,7 @@ impl Args {
             What::Foley(args) => return args.run(out),
             What::Video(args) => return args.run(out),
         };
-        let config = Config::load(args.config.as_deref(), &args.sets)?;
-        config.check()?;
+        let (config, device): (Config, _) = args.run.read()?;
         let ends = match &args.data {
             Some(folder) => {
                 let data = Dataset::open(folder)?;
@@ -79,7 +100,6 @@ impl Args {
             }
             None => Ends { height: args.size, width: args.size, vocabulary: args.vocabulary },
         };
-        let device = Device::parse(&args.device)?;
         let model = Captioner::new(&config.model, ends)?;
         let bytes = captioner::budget(&model, &config, device)?;
         let free = budget::available(device);
@@ -94,18 +114,14 @@ impl Args {
         };
         let refused = bytes.check(free, config.train.batch);
         out.result(&report, |r| {
-            let mut text = format!(
+            format!(
                 "{} parameters, batch {}, captions of up to {} tokens, on {}\n\n{}",
                 r.parameters,
                 r.batch,
                 r.words,
                 r.device,
-                r.bytes.table()
-            );
-            if let Some(free) = r.free {
-                text.push_str(&format!("\nfree         {:>10}", budget::bytes(free)));
-            }
-            text
+                memory(&r.bytes, r.free)
+            )
         })?;
         refused
     }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Output;
+use super::plan::{RunArgs, memory};
 use super::prepare::size;
 use super::prepare_media::{fraction, positive};
 use crate::config::foley::Recompute;
 use crate::data::sound::cutter::samples_of;
 use crate::data::sound::{Encoding, SoundSet};
-use crate::device::Device;
 use crate::models::foley::{Ends, Foley};
 use crate::ops::waveform::Codes;
 use crate::train::budget::{self, Budget};
@@ -39,15 +39,8 @@ pub(super) struct FoleyArgs {
     /// Sound alone, as from `prepare audio`
     #[arg(long)]
     audio: bool,
-    /// Settings as TOML
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// One setting, as `model.width=128`; may be given again
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,10 +68,8 @@ struct Choice {
 
 impl FoleyArgs {
     pub(super) fn run(self, out: &Output) -> Result<()> {
-        let config = Config::load(self.config.as_deref(), &self.sets)?;
-        config.check()?;
+        let (config, device): (Config, _) = self.run.read()?;
         let ends = self.ends()?;
-        let device = Device::parse(&self.device)?;
         let free = budget::available(device);
         let fits = |bytes: usize| free.map(|free| bytes <= free);
         let planned = |recompute| {
@@ -167,11 +158,8 @@ fn told(report: &Report) -> String {
         report.batch,
         report.samples,
         report.device,
-        report.bytes.table()
+        memory(&report.bytes, report.free)
     );
-    if let Some(free) = report.free {
-        text.push_str(&format!("\nfree         {:>10}", budget::bytes(free)));
-    }
     text.push_str("\n\nmodel.recompute    total");
     for choice in &report.choices {
         let mark = if choice.recompute == report.recompute { "  (this run)" } else { "" };

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use super::Output;
 use crate::config::{Model, Settings};
-use crate::data::Dataset;
-use crate::data::sound::SoundSet;
+use crate::data::index::{self, Contents, SoundFormat};
 use crate::device::Device;
 use crate::error::At;
 use crate::profile::train::{self, Report};
@@ -26,7 +25,7 @@ pub struct Args {
     /// One setting, as `model.width=128`; may be given again
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Steps that are timed as training runs them, and as many with a clock around each operation
+    /// Steps that are timed as a whole, and as many with a clock around each operation
     #[arg(long, default_value_t = 5)]
     steps: usize,
     /// Write the last step as a trace, for Perfetto (ui.perfetto.dev) or chrome://tracing
@@ -42,13 +41,9 @@ impl Args {
         if self.steps == 0 {
             return Err(Error::usage("--steps 0: at least one step is needed"));
         }
-        let report = match SoundSet::open(&self.data) {
-            Ok(_) => self.profiled::<FoleyRun>()?,
-            // What is wrong with the folder is said by the kind that pictures are.
-            Err(_) => {
-                Dataset::open(&self.data)?;
-                self.profiled::<CaptionerRun>()?
-            }
+        let report = match index::format(&self.data).as_deref() == Some(SoundFormat::FORMAT) {
+            true => self.profiled::<FoleyRun>()?,
+            false => self.profiled::<CaptionerRun>()?,
         };
         if let Some(path) = &self.trace {
             std::fs::write(path, train::trace(&report).to_string()).at("write", path)?;

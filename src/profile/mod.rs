@@ -1,4 +1,5 @@
 //! Where time and memory go, against what arithmetic predicts and what this machine allows.
 
 pub mod attention;
+pub mod rates;
 pub mod train;

@@ -29,19 +29,6 @@ pub fn run_nodes(program: &Program, nodes: Range<usize>, memory: &mut Memory, st
     }
 }
 
-/// As [`run`], with each node's name, seconds and FLOPs.
-pub fn run_timed(program: &Program, memory: &mut Memory, state: &StepState) -> Vec<(&'static str, f64, f64)> {
-    program
-        .nodes
-        .iter()
-        .map(|node| {
-            let start = std::time::Instant::now();
-            node.op.cpu(&Args::new(program, node, memory, *state));
-            (node.op.name(), start.elapsed().as_secs_f64(), node.op.cost().flops)
-        })
-        .collect()
-}
-
 /// The widest vector instructions that this machine has, in words.
 pub fn vector() -> &'static str {
     // The type's variants differ by machine, so it is asked for its name.

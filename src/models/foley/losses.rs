@@ -1,6 +1,7 @@
 //! What the model learns from: cross-entropy of codes, and spectrogram losses of the waveform that their probabilities
 //! promise or that groups are.
 
+use super::earlier;
 use super::{Foley, IGNORED, Purpose, Step};
 use crate::config::SoundLoss;
 use crate::device::Memory;
@@ -72,6 +73,22 @@ impl Foley {
 }
 
 impl Step {
+    /// Writes what a pass reads of its sound: `codes` of clips of `samples`, with the `lags` last ones at each, and `targets`.
+    pub fn show(
+        &self,
+        memory: &mut Memory,
+        program: &Program,
+        (codes, samples): (&[u32], usize),
+        lags: usize,
+        targets: &[u32],
+    ) {
+        memory.write(program, self.codes, codes);
+        if let Some(id) = self.earlier {
+            memory.write(program, id, &earlier(codes, samples, lags));
+        }
+        memory.write(program, self.targets, targets);
+    }
+
     /// Writes what each term is multiplied by, before a run: `scale` is one over the samples of the whole step, of which
     /// this pass has `samples`.
     pub fn weigh(

@@ -11,7 +11,6 @@ mod memory;
 pub mod page;
 pub mod peers;
 pub mod plots;
-pub mod rates;
 pub mod report;
 pub mod runs;
 pub mod setting;
@@ -20,17 +19,19 @@ pub mod text;
 
 use std::time::Instant;
 
+use crate::bench::Quantiles;
 use crate::device::{Device, cuda};
 use crate::graph::DType;
 use crate::ops::attention::pattern::Pattern;
 use crate::ops::attention::work::{self, Tiling};
+use crate::profile::rates;
 use crate::train::budget;
 use crate::{Error, Result};
 
 use self::cost::{Cost, Counts, calibrated, cost, planned, seconds};
 use self::memory::Since;
 use self::report::{FeedForwardTimes, Machine, Report, Sizes, Tiles};
-use self::runs::{Part, Ready, Times, Traced, timed};
+use self::runs::{Part, Ready, Traced, timed};
 use self::setting::{Pass, Setting};
 
 /// One pattern at one length: what it takes, what was predicted, what was measured, by pass.
@@ -52,7 +53,7 @@ pub struct Measured {
     pub cost: Cost,
     pub planned: usize,
     pub predicted: f64,
-    pub times: Option<Times>,
+    pub times: Option<Quantiles>,
     /// Bytes by which the process grew, where the system tells.
     pub grown: Option<usize>,
 }
@@ -156,9 +157,9 @@ fn feed_forward(s: &Setting) -> Result<FeedForwardTimes> {
     let decode = timed(&mut alone, Part::Forward, 0.0, SECONDS / 4.0)?;
     Ok(FeedForwardTimes {
         sizes: s.feed_forward.clone(),
-        forward_s_per_token: forward.median / FEED_FORWARD_TOKENS as f64,
-        backward_s_per_token: backward.median / FEED_FORWARD_TOKENS as f64,
-        decode_s: decode.median,
+        forward_s_per_token: forward.median_s / FEED_FORWARD_TOKENS as f64,
+        backward_s_per_token: backward.median_s / FEED_FORWARD_TOKENS as f64,
+        decode_s: decode.median_s,
     })
 }
 
@@ -259,7 +260,7 @@ fn predict(s: &Setting, sites: &mut [Site]) {
             .enumerate()
             .filter_map(|(at, site)| {
                 let one = &site.passes[number];
-                one.times.map(|times| (at, site.pattern, one.cost.counts, times.median))
+                one.times.map(|times| (at, site.pattern, one.cost.counts, times.median_s))
             })
             .collect();
         let model = |without: Option<usize>, pattern: usize, counts: &Counts| {
@@ -335,7 +336,7 @@ fn measure_rest(
         let told: Vec<String> = site
             .passes
             .iter()
-            .filter_map(|one| one.times.map(|t| format!("{} {:.4} s", one.pass.name(), t.median)))
+            .filter_map(|one| one.times.map(|t| format!("{} {:.4} s", one.pass.name(), t.median_s)))
             .collect();
         note(&format!("{} at {}: {}", s.patterns[site.pattern], site.length, told.join(", ")));
     }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::Meeting;
-use super::rates::{Ceilings, Datasheet};
 use super::setting::{FeedForward, Pass};
+use crate::bench::ceiling::Ceilings;
+use crate::profile::rates::Datasheet;
 
 /// The whole report.
 #[derive(Debug, Serialize)]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::Result;
+use crate::bench::Quantiles;
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id};
@@ -198,15 +199,6 @@ impl Ready {
     }
 }
 
-/// Median, and the tenth and ninetieth of a hundred, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Times {
-    pub runs: usize,
-    pub median: f64,
-    pub p10: f64,
-    pub p90: f64,
-}
-
 /// Most runs of one point: more say nothing new.
 const MOST_RUNS: usize = 200;
 
@@ -215,7 +207,7 @@ const MOST_RUNS: usize = 200;
 ///
 /// # Errors
 /// If the device fails.
-pub fn timed(ready: &mut Ready, part: Part, expected: f64, allowance: f64) -> Result<Times> {
+pub fn timed(ready: &mut Ready, part: Part, expected: f64, allowance: f64) -> Result<Quantiles> {
     let began = Instant::now();
     let mut last = ready.clocked(part, expected)?;
     let mut times = Vec::new();
@@ -229,23 +221,5 @@ pub fn timed(ready: &mut Ready, part: Part, expected: f64, allowance: f64) -> Re
         last = ready.clocked(part, last)?;
         times.push(last);
     }
-    Ok(spread(times))
-}
-
-fn spread(mut times: Vec<f64>) -> Times {
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    Times { runs: times.len(), median: at(0.5), p10: at(0.1), p90: at(0.9) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_spread_is_of_the_sorted_times() {
-        let times = spread((0..11).rev().map(f64::from).collect());
-        assert_eq!((times.runs, times.p10, times.median, times.p90), (11, 1.0, 5.0, 9.0));
-        assert_eq!(spread(vec![2.0]), Times { runs: 1, median: 2.0, p10: 2.0, p90: 2.0 });
-    }
+    Ok(Quantiles::of(times, 1))
 }

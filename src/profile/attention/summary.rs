@@ -3,10 +3,11 @@
 use super::Site;
 use super::cost::planned;
 use super::fit::{Meeting, below_from, power_law};
-use super::rates::{Ceilings, Datasheet, floor};
 use super::report::{FeedForwardTimes, Fit, Point, Prediction};
 use super::setting::{Pass, Setting};
 use crate::Result;
+use crate::bench::ceiling::Ceilings;
+use crate::profile::rates::Datasheet;
 
 /// All listed points: by pattern, then pass, then length.
 pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Datasheet>) -> Vec<Point> {
@@ -15,12 +16,12 @@ pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Da
         for (number, &pass) in s.passes.iter().enumerate() {
             for site in sites.iter().filter(|site| site.listed && site.pattern == pattern) {
                 let one = &site.passes[number];
-                let (cost, median) = (one.cost, one.times.map(|times| times.median));
-                let (floor_s, bound) = floor(ceilings, cost.flops, cost.bytes);
+                let (cost, median) = (one.cost, one.times.map(|times| times.median_s));
+                let (floor_s, bound) = ceilings.floor(cost.flops, cost.bytes);
                 let best = sheet.map(|sheet| {
                     let ceilings =
                         Ceilings { copy_bytes_per_s: sheet.bytes_per_s, matmul_flop_per_s: sheet.flop_per_s };
-                    floor(&ceilings, cost.flops, cost.bytes).0
+                    ceilings.floor(cost.flops, cost.bytes).0
                 });
                 let resolved: Vec<String> = site.patterns.iter().map(ToString::to_string).collect();
                 points.push(Point {
@@ -29,8 +30,8 @@ pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Da
                     pass,
                     length: site.length,
                     median_s: median,
-                    p10_s: one.times.map(|times| times.p10),
-                    p90_s: one.times.map(|times| times.p90),
+                    p10_s: one.times.map(|times| times.p10_s),
+                    p90_s: one.times.map(|times| times.p90_s),
                     runs: one.times.map_or(0, |times| times.runs),
                     predicted_s: one.predicted,
                     error: median.map(|median| one.predicted / median - 1.0),

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::attention::rates::{self, Ceilings, Datasheet};
+use super::rates::{self, Datasheet};
 use crate::bench::Quantiles;
+use crate::bench::ceiling::Ceilings;
 use crate::config::{Model, Settings};
 use crate::device::{Device, StepState};
 use crate::models::watch::Timed;
@@ -66,7 +67,7 @@ pub struct Report {
     pub model: &'static str,
     pub parameters: usize,
     pub batch: usize,
-    /// A step as training runs it: a batch written, forward, backward, update.
+    /// A step: a batch written, forward, backward, update, each waited for. On a GPU training does not wait.
     pub step: Quantiles,
     /// Making a batch, which training does beside the step, on a thread of its own.
     pub data_s: f64,
@@ -90,7 +91,7 @@ pub struct Report {
     pub last: Vec<Timed>,
 }
 
-/// Trains `steps` steps as training does, then as many with a clock around each operation. Nothing is saved.
+/// Trains `steps` steps, then as many with a clock around each operation. Nothing is saved.
 ///
 /// # Errors
 /// If the data cannot be read, the settings do not fit them, or the device fails.
@@ -212,7 +213,7 @@ fn parts(all: &[Timed], each: f64, ceilings: &Ceilings, name: impl Fn(&Timed) ->
         part.share += timed.seconds / whole;
         part.flops += timed.flops * each;
         part.bytes += timed.bytes * each;
-        part.floor_s += rates::floor(ceilings, timed.flops, timed.bytes).0 * each;
+        part.floor_s += ceilings.floor(timed.flops, timed.bytes).0 * each;
         part.written_bytes += timed.written as f64 * each;
     }
     let mut parts: Vec<Part> = found.into_values().collect();

@@ -10,7 +10,7 @@ use crate::config::SoundLoss;
 use crate::data::sound::{Encoding, SoundSplit};
 use crate::device::StepState;
 use crate::eval::sound::bits::{Bits, bits_per_sample};
-use crate::models::foley::{Purpose, Session, earlier};
+use crate::models::foley::{Purpose, Session};
 use crate::train::task;
 
 /// The pixel of the video "none": the middle of the range.
@@ -118,12 +118,9 @@ fn nats_of(session: &mut Session, batch: &Batch, frames: &[u8]) -> Result<Vec<f6
     if let Some(id) = ends.frames {
         session.memory.write(program, id, frames);
     }
-    session.memory.write(program, ends.codes, &batch.codes);
-    if let Some(id) = ends.earlier {
-        let lags = session.model.config.lags;
-        session.memory.write(program, id, &earlier(&batch.codes, batch.samples(), lags));
-    }
-    session.memory.write(program, ends.targets, &batch.targets);
+    let lags = session.model.config.lags;
+    let shown = (batch.codes.as_slice(), batch.samples());
+    ends.show(&mut session.memory, program, shown, lags, &batch.targets);
     let weights = SoundLoss { spectrogram: 1.0, ..SoundLoss::default() };
     ends.weigh(&mut session.memory, program, &weights, 1.0, samples);
     session.run(program, &StepState::default())?;

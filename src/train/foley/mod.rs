@@ -23,7 +23,7 @@ use crate::data::sound::{Format, SoundSet, SoundSplit};
 use crate::device::Device;
 use crate::graph::Graph;
 use crate::models::engine::{Engine, Pass};
-use crate::models::foley::{Foley, Purpose, Session, earlier};
+use crate::models::foley::{Foley, Purpose, Session};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 
@@ -206,12 +206,9 @@ impl Task for FoleyTask {
         if let Some(frames) = ends.frames {
             self.session.memory.write(program, frames, &batch.frames);
         }
-        self.session.memory.write(program, ends.codes, &batch.codes);
-        if let Some(id) = ends.earlier {
-            let lags = self.session.model.config.lags;
-            self.session.memory.write(program, id, &earlier(&batch.codes, batch.samples(), lags));
-        }
-        self.session.memory.write(program, ends.targets, &batch.targets);
+        let lags = self.session.model.config.lags;
+        let shown = (batch.codes.as_slice(), batch.samples());
+        ends.show(&mut self.session.memory, program, shown, lags, &batch.targets);
         let samples = batch.targets.len();
         ends.weigh(&mut self.session.memory, program, &self.loss, scale, samples);
         Ok(())

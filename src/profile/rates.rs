@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::Result;
-use crate::bench::{ceiling, spread};
+use crate::bench::ceiling::{self, Ceilings};
+use crate::bench::spread;
 use crate::device::cuda;
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::Graph;
@@ -11,15 +12,6 @@ use crate::graph::plan::{Program, Region};
 use crate::ops::cases::random;
 use crate::ops::elementwise::Add;
 use crate::ops::linear::linear;
-
-/// Ceilings of a device.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Ceilings {
-    /// Of a copy that no cache holds (on a GPU: of a sum of two tensors), read and written.
-    pub copy_bytes_per_s: f64,
-    /// Of a large product of matrices in the device's storage type.
-    pub matmul_flop_per_s: f64,
-}
 
 /// A datasheet's figures: dense arithmetic in bf16 with f32 sums, and memory.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -61,10 +53,7 @@ pub fn measure(device: Device) -> Result<Ceilings> {
                 matmul_flop_per_s: 2.0 * (SIDE as f64).powi(3) / product,
             })
         }
-        _ => {
-            let best = ceiling::measure();
-            Ok(Ceilings { copy_bytes_per_s: best.bytes_per_second, matmul_flop_per_s: best.flops_per_second })
-        }
+        _ => Ok(ceiling::measure()),
     }
 }
 
@@ -119,12 +108,6 @@ fn of_name(name: &str) -> Option<Datasheet> {
     }
 }
 
-/// What a sum of this many operations and bytes takes at least, and which of the two says so.
-pub fn floor(ceilings: &Ceilings, flops: f64, bytes: f64) -> (f64, &'static str) {
-    let (arithmetic, memory) = (flops / ceilings.matmul_flop_per_s, bytes / ceilings.copy_bytes_per_s);
-    if memory > arithmetic { (memory, "memory") } else { (arithmetic, "arithmetic") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,12 +120,5 @@ mod tests {
             assert_eq!(of_name(unknown), None, "{unknown}");
         }
         assert_eq!(datasheet(Device::Cpu), None);
-    }
-
-    #[test]
-    fn the_slower_of_memory_and_arithmetic_is_the_bound() {
-        let ceilings = Ceilings { copy_bytes_per_s: 10.0, matmul_flop_per_s: 100.0 };
-        assert_eq!(floor(&ceilings, 100.0, 20.0), (2.0, "memory"));
-        assert_eq!(floor(&ceilings, 1000.0, 20.0), (10.0, "arithmetic"));
     }
 }
