@@ -10,6 +10,7 @@
 #   step       a training step of the captioner: one graph, the same without a graph, and waiting for each launch
 #   train      200 captioner steps: cuda against cpu, two cuda runs and one without a graph bit for bit
 #   peers      the same work in PyTorch on this GPU
+#   compare    Evoke and PyTorch in turn on the same work: attention, captioner, foley, spectrogram
 #   sanitize   compute-sanitizer, memcheck and racecheck, over the small cases
 #   all        all of them, one after the other
 #
@@ -23,7 +24,7 @@ device=${2:-cuda}
 results=results
 work=$results/work
 limit=540 # seconds of a part: a run that is stopped still saves, and ten minutes is what a queue may give
-parts="doctor selftest bench step train peers sanitize"
+parts="doctor selftest bench step train peers compare sanitize"
 
 usage() {
     sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p' >&2
@@ -126,7 +127,7 @@ train)
     EVOKE_CUDA_SYNC=1 run waited "$device"
     run cpu cpu
     one=0
-    "$python" tables.py compare "$results" || one=$?
+    "$python" tables.py compare-runs "$results" || one=$?
     # What ended a run says more than that its curve is short.
     ((code != 0)) || code=$one
     ;;
@@ -135,6 +136,18 @@ peers)
     "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install torch)"
     "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || missing "a GPU that PyTorch can use"
     timeout "$(left)" "$python" peers/captioner_gpu.py --json >"$results/peers.json" 2> >(tee -a "$work/peers.log" >&2) || code=$?
+    ;;
+compare)
+    have_device
+    [[ -n $python ]] || missing "python3"
+    "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install torch)"
+    # One work after the other: what is over when the time is, counts.
+    for one in attention captioner foley spectrogram; do
+        rm -f -- "$work/compare-$one.json"
+        timeout "$(left)" "$python" peers/compare.py "$one" --evoke ./evoke --device "$device" --rounds 2 --seconds 5 \
+            --out "$work/compare-$one.json" >/dev/null 2> >(tee -a "$work/compare.log" >&2) || code=$?
+    done
+    "$python" tables.py gather "$results" || code=$?
     ;;
 sanitize)
     have_device

@@ -1,5 +1,5 @@
-"""Short tables of what run.sh leaves under results/: tables.py PART RESULTS. `compare` compares the runs of the part
-`train` and writes its JSON. In a bundle it is called tables.py; nothing but Python's own library is needed."""
+"""Short tables of what run.sh leaves under results/: tables.py PART RESULTS. `compare-runs` compares the runs of the part
+`train` and writes its JSON; `gather` puts the works of the part `compare` into one. In a bundle it is called tables.py; nothing but Python's own library is needed."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def weights(folder):
     return None
 
 
-def compare(results):
+def compare_runs(results):
     """cuda against the CPU within 1 % at each step; every cuda run equal to the first, bit for bit."""
     runs = {name: os.path.join(results, "work", "run-" + name) for name in ("one", "two", "plain", "waited", "cpu")}
     curves = {name: lines(folder) for name, folder in runs.items()}
@@ -55,6 +55,19 @@ def compare(results):
         json.dump(report, file, indent=2)
         file.write("\n")
     return 0 if ok else 1
+
+
+def gather(results):
+    """The rows of all works that came to an end."""
+    found = [load(results, "work", f"compare-{work}.json") for work in ("attention", "captioner", "foley", "spectrogram")]
+    whole = [one for one in found if one]
+    merged = {**(whole[0] if whole else {}), "ok": len(whole) == len(found), "rows": [row for one in whole for row in one["rows"]],
+              "left_out": [row for one in whole for row in one["missing"]]}
+    merged.pop("missing", None)  # in this folder's JSON: why a part cannot run
+    with open(os.path.join(results, "compare.json"), "w") as file:
+        json.dump(merged, file, indent=2)
+        file.write("\n")
+    return 0 if whole else 1
 
 
 def doctor(report):
@@ -102,6 +115,15 @@ def peers(report):
             print(f"{row['what']:<44} {row['median_ms']:>9.3f} ms")
 
 
+def compare(report):
+    for row in report["rows"]:
+        peer = row["fastest_peer"]
+        print(f"{row['work']:<12} {row['case']:<22} {row['evoke']['median_s'] * 1e3:>10.3f} ms against "
+              f"{row['peers'][peer]['median_s'] * 1e3:>10.3f} ms of {peer}: {row['times']:.2f} x")
+    for one in report["left_out"]:
+        print(f"{one['work']}: {one['peer']} left out: {one['reason']}")
+
+
 def sanitize(report):
     for row in report["runs"]:
         print(f"{row['tool']:<10} {row['op']:<14} {'clean' if row['exit'] == 0 else 'exit ' + str(row['exit'])}")
@@ -109,15 +131,17 @@ def sanitize(report):
 
 def main():
     part, results = sys.argv[1:]
-    if part == "compare":
-        sys.exit(compare(results))
+    if part == "compare-runs":
+        sys.exit(compare_runs(results))
+    if part == "gather":
+        sys.exit(gather(results))
     report = load(results, part + ".json")
     if report.get("missing") and part != "doctor":
         print("missing:", report["missing"])
         return
     try:
         {"doctor": doctor, "selftest": selftest, "bench": bench, "step": step, "train": train, "peers": peers,
-         "sanitize": sanitize}[part](report)
+         "compare": compare, "sanitize": sanitize}[part](report)
     except (KeyError, TypeError):
         print(f"{part}: left no whole result; see {os.path.join(results, 'work', part + '.log')}")
 

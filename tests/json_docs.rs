@@ -121,6 +121,9 @@ fn commands_without_a_model_print_what_is_documented() {
     check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
     check("selftest", &evoke(at, "selftest patches --json"));
     check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));
+    let foley = "bench foley-step --length 300 --set width=32 --set train.batch=2 --steps 1 --json";
+    let foley = check("bench", &evoke(at, foley));
+    assert!(foley["foley_step"]["samples_per_second"].as_f64() > Some(0.0), "{foley}");
     evoke(at, "prepare scenes --train 8 --val 4 --unseen 4 --size 32 --out small --json");
     let step = "profile train --data small --set model.width=32 --set train.batch=2 --set model.patch=16 --steps 1 --trace t.json --json";
     let step = check("profile train", &evoke(at, step));

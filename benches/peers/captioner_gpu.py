@@ -6,7 +6,7 @@
 - attention in bf16 by PyTorch's flash backend, forward and backward, head sizes 64 and 128, 512 to 16k tokens, 16k tokens
   and 2048 channels in all
 
-    captioner_gpu.py [--steps 30] [--warmup 10] [--json]
+    captioner_gpu.py [--steps 30] [--warmup 10] [--only eager|compile] [--json]
 
 Times are of the GPU's own clock, over many runs between two waits. A step's first and last loss are told: a peer that
 computes something else would show there. Needs torch with CUDA.
@@ -77,13 +77,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warmup", type=int, default=10)
+    parser.add_argument("--only", choices=("eager", "compile"), help="this step alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("captioner_gpu.py: PyTorch finds no GPU here")
     works = [(f"captioner step, {name}", lambda compiled=compiled: step_row(compiled, options))
-             for name, compiled in (("eager", False), ("torch.compile", True))]
-    works += [(f"attention {head} {length}", lambda head=head, length=length, causal=causal: attention_row(head, length, causal))
+             for name, compiled in (("eager", False), ("torch.compile", True))
+             if options.only is None or (options.only == "compile") == compiled]
+    works += [] if options.only else [(f"attention {head} {length}", lambda head=head, length=length, causal=causal: attention_row(head, length, causal))
               for head in (64, 128) for causal in (False, True) for length in LENGTHS]
     rows = []
     for what, work in works:

@@ -1,7 +1,9 @@
 //! Timing: every op against the ceilings of this machine, and whole training steps.
 
+pub mod captioner_step;
 pub mod ceiling;
 pub mod compare;
+pub mod foley_step;
 pub mod machine;
 pub mod step;
 

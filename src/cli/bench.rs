@@ -8,8 +8,8 @@ use super::Output;
 use crate::bench::ceiling::{self, Ceilings};
 use crate::bench::compare::{Comparison, Timed, compare};
 use crate::bench::machine::{self, Flush};
-use crate::bench::step::{self, Setting, StepTime};
-use crate::bench::{Quantiles, runs};
+use crate::bench::step::StepTime;
+use crate::bench::{Quantiles, captioner_step, foley_step, runs};
 use crate::device::Device;
 use crate::error::At;
 use crate::graph::DType;
@@ -18,14 +18,20 @@ use crate::ops::cases::{self, Case, check, table};
 use crate::train::budget;
 use crate::{Error, Result};
 
-/// Time every op, or a whole training step (`evoke bench step`)
+/// Time every op, or whole training steps (`evoke bench step`, `evoke bench foley-step`)
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `step`, or ops whose name contains one of these; none means all ops
+    /// `step` (a captioner's), `foley-step`, or ops whose name contains one of these; none means all ops
     names: Vec<String>,
     /// Timed training steps
     #[arg(long, default_value_t = 20)]
     steps: usize,
+    /// One setting of the timed step's model, as `model.width=512` or `train.batch=4`; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Samples of a clip in `foley-step` [default: 16000, on a GPU 64000]
+    #[arg(long, value_name = "SAMPLES")]
+    length: Option<usize>,
     /// Seconds for each op
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
@@ -36,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
     /// Time nothing: print the table of operations and their cases, in Markdown
-    #[arg(long, conflicts_with_all = ["names", "steps", "seconds"])]
+    #[arg(long, conflicts_with_all = ["names", "steps", "seconds", "sets", "length"])]
     table: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
@@ -86,10 +92,14 @@ struct Report {
     comparison: Option<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<StepTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foley_step: Option<StepTime>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     table: Vec<table::Row>,
 }
 
+/// The training steps, by name.
+const STEPS: [&str; 2] = ["step", "foley-step"];
 /// Timed runs of an op, however long they take.
 const LEAST_RUNS: usize = 5;
 /// Runs of an op between two waits for a GPU.
@@ -107,6 +117,7 @@ impl Args {
             comparison: None,
             ops: Vec::new(),
             step: None,
+            foley_step: None,
             table: Vec::new(),
         };
         if self.table {
@@ -114,13 +125,9 @@ impl Args {
             return out.result(&report, |report| table::markdown(&report.table));
         }
         let old = self.compare.as_deref().map(read_old).transpose()?;
-        let (steps, names): (Vec<&String>, Vec<&String>) = self.names.iter().partition(|n| *n == "step");
-        if !steps.is_empty() {
-            if self.steps == 0 {
-                return Err(Error::usage("--steps 0: at least one step is needed"));
-            }
-            report.step = Some(step::run(&Setting { steps: self.steps, ..Setting::of(device) }, device)?);
-        }
+        let (steps, names): (Vec<&String>, Vec<&String>) =
+            self.names.iter().partition(|name| STEPS.contains(&name.as_str()));
+        self.time_steps(&steps, device, &mut report)?;
         if steps.is_empty() || !names.is_empty() {
             let wanted = |case: &Case| names.is_empty() || names.iter().any(|n| case.op.contains(n.as_str()));
             let timed: Vec<Case> = cases::all()
@@ -145,9 +152,40 @@ impl Args {
             });
             report.comparison = old.map(|old| compare(&old, &report.timed()));
         } else if old.is_some() {
-            return Err(Error::usage("--compare is of single ops: leave out `step`, or name ops beside it"));
+            return Err(Error::usage(
+                "--compare is of single ops: leave out the steps, or name ops beside them",
+            ));
         }
         out.result(&report, told)
+    }
+
+    /// The training steps among the names.
+    fn time_steps(&self, names: &[&String], device: Device, report: &mut Report) -> Result<()> {
+        let [captioner, foley] = STEPS.map(|step| names.iter().any(|name| *name == step));
+        let refused = if (captioner || foley) && self.steps == 0 {
+            "--steps 0: at least one step is needed"
+        } else if captioner == foley && !self.sets.is_empty() {
+            "--set is of one training step: name either `step` or `foley-step`"
+        } else if !foley && self.length.is_some() {
+            "--length is of `foley-step` alone"
+        } else if self.length == Some(0) {
+            "--length 0: a clip has at least one sample"
+        } else {
+            ""
+        };
+        if !refused.is_empty() {
+            return Err(Error::usage(refused));
+        }
+        if captioner {
+            let config = captioner_step::setting(device).with(None, &self.sets)?;
+            report.step = Some(captioner_step::run(&config, self.steps, device)?);
+        }
+        if foley {
+            let config = foley_step::setting(device).with(None, &self.sets)?;
+            let samples = self.length.unwrap_or(foley_step::samples(device));
+            report.foley_step = Some(foley_step::run(&config, samples, self.steps, device)?);
+        }
+        Ok(())
     }
 
     fn time_case(
@@ -291,21 +329,30 @@ fn told(report: &Report) -> String {
     if let Some(comparison) = &report.comparison {
         text.push_str(&told_comparison(comparison));
     }
-    if let Some(step) = &report.step {
-        text.push_str(&format!(
-            "\ntraining step: {:.1} ms (median; {:.1} to {:.1}), {:.1} samples/s, {} parameters, loss {:.3} -> {:.3}{}\n",
-            step.spread.median_ms,
-            step.spread.min_ms,
-            step.spread.max_ms,
-            step.samples_per_second,
-            step.parameters,
-            step.first_loss,
-            step.last_loss,
-            step.peak_bytes.map_or(String::new(), |p| format!(", peak memory {}", budget::bytes(p)))
-        ));
-        for op in &step.ops {
-            text.push_str(&format!("  {:<22} {:>8.2} ms {:>8.1} GFLOP/s\n", op.op, op.ms, op.gflops));
-        }
+    for (name, unit, step) in
+        [("captioner", "pictures", &report.step), ("foley", "samples", &report.foley_step)]
+    {
+        text.push_str(&step.as_ref().map_or(String::new(), |step| told_step(name, unit, step)));
+    }
+    text
+}
+
+fn told_step(name: &str, unit: &str, step: &StepTime) -> String {
+    let mut text = format!(
+        "\n{name}'s training step: {:.1} ms (median; {:.1} to {:.1}), {:.1} {unit}/s, {} parameters, loss {:.3} -> {:.3}, {} \
+         planned{}\n",
+        step.spread.median_ms,
+        step.spread.min_ms,
+        step.spread.max_ms,
+        step.samples_per_second,
+        step.parameters,
+        step.first_loss,
+        step.last_loss,
+        budget::bytes(step.planned_bytes),
+        step.peak_bytes.map_or(String::new(), |p| format!(", peak memory {}", budget::bytes(p)))
+    );
+    for op in &step.ops {
+        text.push_str(&format!("  {:<22} {:>8.2} ms {:>8.1} GFLOP/s\n", op.op, op.ms, op.gflops));
     }
     text
 }

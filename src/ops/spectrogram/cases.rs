@@ -83,7 +83,7 @@ fn three_resolutions() -> Case {
     })
 }
 
-/// The ancestor's settings at the size of a training step, and the three resolutions.
+/// The ancestor's settings at the size of a training step, on the CPU and on a GPU, and the three resolutions.
 fn timed() -> Vec<Case> {
     let convergence = Measure::Convergence { floor: FLOOR };
     let mut settings = vec![Settings::default()];
@@ -94,7 +94,10 @@ fn timed() -> Vec<Case> {
         measure: convergence,
         joined: false,
     }));
-    settings.into_iter().map(|settings| traced(16, 16_000, settings, LOUDNESS)).collect()
+    let mut cases: Vec<Case> =
+        settings.into_iter().map(|settings| traced(16, 16_000, settings, LOUDNESS)).collect();
+    cases.push(traced(64, 16_000, Settings::default(), LOUDNESS));
+    cases
 }
 
 fn case(clips: usize, samples: usize, settings: Settings, loudness: f32) -> Case {
