@@ -13,7 +13,7 @@
 use super::cpu::Problem;
 use super::cpu_backward_step::{Meeting, Step, Tiles, Wanted, scratch_len};
 use super::cpu_block::*;
-use super::cpu_forward::{CountBlocks, MANY, blocks_of_class};
+use super::cpu_forward::{CountBlocks, MANY, blocks_of_class, blocks_of_task};
 use super::cpu_tile::max_vectors;
 use super::pattern::Class;
 use crate::device::cpu::{View, ViewMut};
@@ -98,8 +98,11 @@ pub(super) fn split_backward(operands: Operands, problem: &Problem, split: Split
     }
     for term in 0..problem.terms() {
         let blocks = Arch::new().dispatch(CountBlocks { problem, term });
-        (0..sequences * blocks).into_par_iter().for_each(|task| {
-            run(Place::new(problem, task / blocks, term), Part::Queries { block: task % blocks });
+        let count = blocks_of_task(sequences, blocks);
+        let tasks = blocks.div_ceil(count);
+        (0..sequences * tasks).into_par_iter().for_each(|task| {
+            let first = task % tasks * count;
+            run(Place::new(problem, task / tasks, term), Part::Queries { first, count });
         });
         // A class has at most this many tiles; a prefix at most one sequence's worth more.
         let tiles = |head: usize| {
@@ -121,7 +124,8 @@ enum Part {
     Clear,
     All,
     Queries {
-        block: usize,
+        first: usize,
+        count: usize,
     },
     Keys {
         tile: usize,
@@ -151,7 +155,9 @@ impl WithSimd for Task<'_> {
         match part {
             Part::Clear => task.clear(0),
             Part::All => task.all_blocks(simd, scratch),
-            Part::Queries { block } => task.query_blocks(simd, &mut scratch, block..block + 1, false),
+            Part::Queries { first, count } => {
+                task.query_blocks(simd, &mut scratch, first..first + count, false);
+            }
             Part::Keys { tile } => task.key_tile(simd, scratch, tile),
         }
     }
@@ -302,34 +308,42 @@ impl At<'_> {
         if let Some(first) = tiles.packed.find(segment, tile) {
             return first;
         }
-        if gradients {
-            self.store_keys(tiles);
-        }
-        let first = tiles.packed.load(self.operands.k, self.operands.v, &self.place, segment, tile);
-        if std::mem::take(&mut tiles.fresh) {
-            self.exchange(tiles, |packed, _| packed.fill(0.0));
+        let Tiles { packed, d_keys, d_values, fresh, .. } = tiles;
+        let held = packed.make_room(&self.place, segment, tile, |old| {
+            if gradients {
+                self.exchange(old, d_keys, d_values, |packed, row| copy(row, packed));
+            }
+        });
+        packed.pack(self.operands.k, self.operands.v, &self.place, &held);
+        if std::mem::take(fresh) {
+            self.exchange(&held, d_keys, d_values, |packed, _| packed.fill(0.0));
         } else if gradients {
-            self.exchange(tiles, |packed, row| copy(packed, row));
+            self.exchange(&held, d_keys, d_values, |packed, row| copy(packed, row));
         }
-        first
+        packed.find(segment, tile).expect("it was packed")
     }
 
-    /// Writes back the gradients of the keys that are held.
+    /// Writes back the gradients of all keys that are held.
     #[inline(always)]
     fn store_keys(&self, tiles: &mut Tiles) {
-        self.exchange(tiles, |packed, row| copy(row, packed));
+        let Tiles { packed, d_keys, d_values, .. } = tiles;
+        packed.held().for_each(|held| self.exchange(held, d_keys, d_values, |packed, row| copy(row, packed)));
     }
 
-    /// Meets each row of dk and dv that is held with its row in the scratch.
+    /// Meets each row of dk and dv of these keys with its row in the scratch.
     #[inline(always)]
-    fn exchange(&self, tiles: &mut Tiles, meet: impl Fn(&mut [f32], &mut [f32])) {
-        let Some(held) = &tiles.packed.held else { return };
+    fn exchange(
+        &self,
+        held: &Held,
+        d_keys: &mut [f32],
+        d_values: &mut [f32],
+        meet: impl Fn(&mut [f32], &mut [f32]),
+    ) {
         let (place, segment) = (&self.place, held.segment());
         let (head_dim, padded) = (place.problem.head_dim, padded(place.problem.head_dim));
-        for (packed, view) in
-            [(&mut *tiles.d_keys, self.operands.dk), (&mut *tiles.d_values, self.operands.dv)]
-        {
-            for (packed, u) in packed.chunks_exact_mut(padded).zip(held.keys.clone()) {
+        for (packed, view) in [(d_keys, self.operands.dk), (d_values, self.operands.dv)] {
+            let packed = packed[held.first * padded..].chunks_exact_mut(padded);
+            for (packed, u) in packed.zip(held.keys.clone()) {
                 // SAFETY: this task owns these keys' rows of this head.
                 let row = unsafe { view.row(place.key_row(&segment, u), place.column(), head_dim) };
                 meet(&mut packed[..head_dim], row);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// Values of scratch that a task needs, see [`Tiles`].
 pub fn scratch_len(head_dim: usize) -> usize {
-    4 * padded(head_dim) * KEY_ROWS + (3 * KEY_TILE + 6 * padded(head_dim)) * MAX_WIDTH
+    4 * padded(head_dim) * key_rows(padded(head_dim)) + (3 * KEY_TILE + 6 * padded(head_dim)) * MAX_WIDTH
 }
 
 /// Scratch of a task. Rows of keys and queries are `[..][padded]`, the rest `[..][width of the block]`.
@@ -39,10 +39,10 @@ pub struct Tiles<'a> {
 impl<'a> Tiles<'a> {
     #[inline(always)]
     pub fn new(mut scratch: &'a mut [f32], padded: usize) -> Self {
-        let (key, tile, query) = (KEY_ROWS * padded, KEY_TILE * MAX_WIDTH, padded * MAX_WIDTH);
+        let (key, tile, query) = (key_rows(padded) * padded, KEY_TILE * MAX_WIDTH, padded * MAX_WIDTH);
         let mut take = |len| take(&mut scratch, len);
         Self {
-            packed: PackedKeys { keys: take(key), values: take(key), held: None, whole: true },
+            packed: PackedKeys::new(take(key), take(key), padded),
             d_keys: take(key),
             d_values: take(key),
             weights: take(tile),
@@ -95,7 +95,8 @@ impl<const NV: usize> WithSimd for Step<'_, '_, NV> {
         let (head_dim, padded, width) = (problem.head_dim, padded(problem.head_dim), NV * S::F32_LANES);
         let count = keys.len().next_multiple_of(ROWS);
         let held = first * padded..(first + count) * padded;
-        let (key_rows, value_rows) = (&tiles.packed.keys[held.clone()], &tiles.packed.values[held.clone()]);
+        let (key_rows, value_rows) = tiles.packed.rows(first);
+        let (key_rows, value_rows) = (&key_rows[..count * padded], &value_rows[..count * padded]);
         let weights = &mut rows::<S, NV>(tiles.weights)[..count];
         let d_weights = &mut rows::<S, NV>(tiles.d_weights)[..count];
         scores(simd, weights, key_rows, &rows::<S, NV>(tiles.queries_transposed)[..head_dim], padded);

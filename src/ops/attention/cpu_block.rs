@@ -2,8 +2,10 @@
 //!
 //! A block is up to four vectors of queries of one residue class; it meets its keys in tiles of [`KEY_TILE`].
 //! Packing makes rows of keys neighbours (in a packed projection they lie a multiple of 2 KiB apart, in few sets of
-//! the cache), pads the channels to whole vectors, and gathers dilated keys. Short classes are packed once a task,
-//! long ones a tile at a time: 2 loads and stores a vector against 2 to 5 products over 64 queries. Scratch is a buffer for each thread, which grows on its first use and never again.
+//! the cache), pads the channels to whole vectors, and gathers dilated keys: 2 loads and stores a vector against 2 to 5
+//! products over 64 queries, and in the backward pass twice that for the gradients. So tiles stay packed from one block of
+//! queries to the next: all of a short class, and those of a window that the scratch has room for. Scratch is a buffer for
+//! each thread, which grows on its first use and never again.
 
 use super::cpu::Problem;
 use super::cpu_tile::{LANES, Mask, ROWS, max_vectors};
@@ -17,12 +19,29 @@ use std::ops::Range;
 /// Keys of a tile: scores, keys and values of a tile fill half a first-level cache of 48 KiB at 32 channels.
 pub const KEY_TILE: usize = 64;
 
-/// Keys that stay packed from one block of queries to the next where a class has no more than these: with their
-/// gradients 128 KiB at 32 channels, well inside a second-level cache.
+/// Keys that are packed together, once, where a class has no more than these: with their gradients 128 KiB at 32 channels,
+/// well inside a second-level cache.
 pub const HELD: usize = 256;
 
+/// Most tiles that stay packed side by side; `slots` may be fewer.
+pub const MOST_SLOTS: usize = 12;
+
+/// Tiles that stay packed side by side: with their gradients at most 768 KiB, which a second-level cache of 1 MiB holds.
+pub const fn slots(padded: usize) -> usize {
+    let most = 768 / padded;
+    if most > MOST_SLOTS {
+        MOST_SLOTS
+    } else if most * KEY_TILE < HELD {
+        HELD / KEY_TILE
+    } else {
+        most
+    }
+}
+
 /// Rows of a buffer of packed keys: a tile of any first row may be padded beyond the last key.
-pub const KEY_ROWS: usize = HELD + ROWS;
+pub const fn key_rows(padded: usize) -> usize {
+    slots(padded) * KEY_TILE + ROWS
+}
 
 /// Most queries of a block: four vectors of the widest kind.
 pub const MAX_WIDTH: usize = 4 * LANES;
@@ -138,20 +157,25 @@ pub const fn padded(head_dim: usize) -> usize {
     head_dim.next_multiple_of(LANES)
 }
 
-/// Rows of keys and values, `[..KEY_ROWS][padded]`, and which they are.
+/// Rows of keys and values, `[..key_rows(padded)][padded]`, and which they are.
 pub struct PackedKeys<'a> {
-    pub keys: &'a mut [f32],
-    pub values: &'a mut [f32],
-    pub held: Option<Held>,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    /// In the slot `n`, from row `n * KEY_TILE` on; the first one may be a whole class that takes several slots.
+    held: [Option<Held>; MOST_SLOTS],
+    padded: usize,
     /// Whether a short class may be held whole: not by a task that owns the gradients of one tile alone.
     pub whole: bool,
 }
 
-/// Keys `keys` of the class, or of the prefix.
-#[derive(Clone)]
+/// Keys `keys` of the class, or of the prefix, from row `first` on.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     class: Option<Class>,
     pub keys: Range<usize>,
+    pub first: usize,
+    /// All keys of a short class, and alone in the scratch.
+    whole: bool,
 }
 
 impl Held {
@@ -159,30 +183,100 @@ impl Held {
     pub fn segment(&self) -> Segment<'_> {
         Segment { class: self.class.as_ref(), keys: self.keys.clone(), inner: 0..0 }
     }
+
+    fn overlaps(&self, keys: &Range<usize>) -> bool {
+        self.keys.start < keys.end && keys.start < self.keys.end
+    }
 }
 
-impl PackedKeys<'_> {
+impl<'a> PackedKeys<'a> {
+    /// Nothing is held; both buffers have [`key_rows`] rows.
+    pub fn new(keys: &'a mut [f32], values: &'a mut [f32], padded: usize) -> Self {
+        Self { keys, values, held: [const { None }; MOST_SLOTS], padded, whole: true }
+    }
+
     /// The first row of the tile, if it is held.
+    #[inline(always)]
     pub fn find(&self, segment: &Segment, tile: &Range<usize>) -> Option<usize> {
-        let held = self.held.as_ref()?;
-        let inside = held.keys.start <= tile.start && tile.end <= held.keys.end;
-        (inside && held.class.as_ref() == segment.class).then(|| tile.start - held.keys.start)
+        // Of a tile no other may begin in the middle: rounded up, it would reach into the next slot.
+        let inside = |held: &&Held| {
+            let begins = held.keys.start == tile.start || held.whole && held.keys.start < tile.start;
+            begins && tile.end <= held.keys.end && held.class.as_ref() == segment.class
+        };
+        let held = self.held.iter().flatten().find(inside)?;
+        Some(held.first + tile.start - held.keys.start)
     }
 
-    /// Packs the tile, or all keys of its class if they are few, in place of what was held; returns its first row.
+    /// What there is to hold for the tile: all keys of its class if they are few, else the tile, in a slot that this
+    /// segment has no use for. What is held there, or anywhere of the same keys or of another class, goes through `evict`
+    /// first: no key is ever held twice, and gradients are lost nowhere.
+    pub fn make_room(
+        &mut self,
+        place: &Place,
+        segment: &Segment,
+        tile: &Range<usize>,
+        mut evict: impl FnMut(&Held),
+    ) -> Held {
+        let keys = segment.class.map_or(0..place.prefix_keys(), |class| class.keys());
+        let whole = self.whole && keys.len() <= HELD;
+        let keys = if whole { keys } else { tile.clone() };
+        for slot in &mut self.held {
+            let goes = |held: &Held| match (&held.class, segment.class) {
+                // The prefix and a class have no key in common.
+                (None, Some(_)) | (Some(_), None) => false,
+                (of, class) => of.as_ref() != class || held.overlaps(&keys),
+            };
+            if let Some(held) = slot.take_if(|held| whole || held.whole || goes(held)) {
+                evict(&held);
+            }
+        }
+        let slot = if whole { 0 } else { self.free_slot(segment) };
+        if let Some(held) = self.held[slot].take() {
+            evict(&held);
+        }
+        let held = Held { class: segment.class.copied(), keys, first: slot * KEY_TILE, whole };
+        self.held[slot] = Some(held.clone());
+        held
+    }
+
+    /// A slot whose keys the segment does not meet; the first one where it meets more tiles than there are slots, so that
+    /// what passes through stays in the first-level cache.
+    fn free_slot(&self, segment: &Segment) -> usize {
+        let slots = slots(self.padded);
+        if segment.keys.len().div_ceil(KEY_TILE) > slots {
+            return 0;
+        }
+        let free = |held: &Option<Held>| match held {
+            None => true,
+            Some(held) => held.class.as_ref() == segment.class && !held.overlaps(&segment.keys),
+        };
+        self.held[..slots].iter().position(free).unwrap_or(0)
+    }
+
+    /// Packs the rows of `held`, for which [`PackedKeys::make_room`] made room.
     #[inline(always)]
-    pub fn load(&mut self, k: View, v: View, place: &Place, segment: &Segment, tile: &Range<usize>) -> usize {
-        let whole = segment.class.map_or(0..place.prefix_keys(), |class| class.keys());
-        let keys = if self.whole && whole.len() <= HELD { whole } else { tile.clone() };
-        pack_keys(self.keys, k, place, segment, keys.clone());
-        pack_keys(self.values, v, place, segment, keys.clone());
-        let first = tile.start - keys.start;
-        self.held = Some(Held { class: segment.class.copied(), keys });
-        first
+    pub fn pack(&mut self, k: View, v: View, place: &Place, held: &Held) {
+        let (count, from, segment) = (held.keys.len(), held.first * self.padded, &held.segment());
+        // A tile may begin anywhere in a whole class, else only at the first row.
+        let rows = if held.whole { count + ROWS } else { count.next_multiple_of(ROWS) };
+        let rows = from..from + rows * self.padded;
+        pack_keys(&mut self.keys[rows.clone()], k, place, segment, held.keys.clone());
+        pack_keys(&mut self.values[rows], v, place, segment, held.keys.clone());
+    }
+
+    /// Keys and values from row `first` on.
+    #[inline(always)]
+    pub fn rows(&self, first: usize) -> (&[f32], &[f32]) {
+        (&self.keys[first * self.padded..], &self.values[first * self.padded..])
+    }
+
+    /// All that is held.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().flatten()
     }
 }
 
-/// Copies rows `keys` of the segment to `out[..][padded]`; the pad, and [`ROWS`] rows behind, are 0.
+/// Copies rows `keys` of the segment to `out[..][padded]`; the pad, and the rows behind, are 0.
 #[inline(always)]
 fn pack_keys(out: &mut [f32], from: View, place: &Place, segment: &Segment, keys: Range<usize>) {
     let (head_dim, padded) = (place.problem.head_dim, padded(place.problem.head_dim));
@@ -191,7 +285,7 @@ fn pack_keys(out: &mut [f32], from: View, place: &Place, segment: &Segment, keys
         copy(&mut row[..head_dim], from.row(place.key_row(segment, u), place.column(), head_dim));
         row[head_dim..].fill(0.0);
     }
-    out[count * padded..(count + ROWS) * padded].fill(0.0);
+    out[count * padded..].fill(0.0);
 }
 
 /// Copies a row by vectors: a call of memcpy takes longer than so few bytes.

@@ -31,9 +31,8 @@ pub fn forward(out: ViewMut, log_sum_exp: &mut [f32], q: View, k: View, v: View,
         if blocks == 0 {
             continue;
         }
-        // Many sequences: one a task, so that its keys are packed once. Few: their blocks, to keep all threads busy.
-        let many = sequences >= MANY * rayon::current_num_threads();
-        let count = if many { blocks } else { 1 };
+        // Many sequences: one a task, so that its keys are packed once. Few: some of their blocks, to keep all threads busy.
+        let count = blocks_of_task(sequences, blocks);
         let tasks = blocks.div_ceil(count);
         (0..sequences * tasks).into_par_iter().for_each(|task| {
             let place = Place::new(problem, task / tasks, term);
@@ -51,6 +50,19 @@ pub fn forward(out: ViewMut, log_sum_exp: &mut [f32], q: View, k: View, v: View,
 
 /// Sequences and heads a thread from which an uneven last round matters little.
 pub const MANY: usize = 4;
+/// Tasks a thread into which few sequences are cut; neighbouring blocks of queries are one task, since they meet many of the
+/// same keys.
+const TASKS: usize = 16;
+
+/// Blocks of queries that are one task, of `blocks` in each of `sequences`.
+pub fn blocks_of_task(sequences: usize, blocks: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    if sequences >= MANY * threads {
+        blocks
+    } else {
+        (sequences * blocks / (TASKS * threads)).clamp(1, blocks.max(1))
+    }
+}
 
 /// Blocks of queries of the head that has most.
 pub struct CountBlocks<'a> {
@@ -77,7 +89,7 @@ pub const fn blocks_of_class<S: Simd>(classes: usize, queries: usize) -> usize {
 
 /// Values of scratch that a task needs, see [`Tiles`].
 fn scratch_len(head_dim: usize) -> usize {
-    2 * padded(head_dim) * KEY_ROWS + (2 * KEY_TILE + 3 * padded(head_dim)) * MAX_WIDTH
+    2 * padded(head_dim) * key_rows(padded(head_dim)) + (2 * KEY_TILE + 3 * padded(head_dim)) * MAX_WIDTH
 }
 
 /// Scratch of a task. Rows of queries are `[..][padded]`, the rest `[..][width of the block]`.
@@ -94,9 +106,9 @@ impl<'a> Tiles<'a> {
     fn new(mut scratch: &'a mut [f32], padded: usize) -> Self {
         let mut take = |len| take(&mut scratch, len);
         let (tile, query) = (KEY_TILE * MAX_WIDTH, padded * MAX_WIDTH);
-        let (keys, values) = (take(KEY_ROWS * padded), take(KEY_ROWS * padded));
+        let [keys, values] = std::array::from_fn(|_| take(key_rows(padded) * padded));
         Self {
-            packed: PackedKeys { keys, values, held: None, whole: true },
+            packed: PackedKeys::new(keys, values, padded),
             weights: take(tile),
             multipliers: take(tile),
             queries: take(query),
@@ -175,9 +187,12 @@ impl<const NV: usize> WithSimd for Vectors<'_, '_, NV> {
         for segment in place.segments(class, t0, t0 + lanes) {
             let mask = segment.mask::<S, NV>(simd, t0, lanes);
             for range in segment.tiles() {
-                let held = packed.find(&segment, &range);
-                let first = held.unwrap_or_else(|| packed.load(task.k, task.v, place, &segment, &range));
-                let (keys, values) = (&packed.keys[first * padded..], &packed.values[first * padded..]);
+                let first = packed.find(&segment, &range).unwrap_or_else(|| {
+                    let held = packed.make_room(place, &segment, &range, |_| ());
+                    packed.pack(task.k, task.v, place, &held);
+                    packed.find(&segment, &range).expect("it was packed")
+                });
+                let (keys, values) = packed.rows(first);
                 let weights = &mut rows::<S, NV>(weights)[..range.len().next_multiple_of(ROWS)];
                 scores(simd, weights, keys, transposed, padded);
                 mask.apply(simd, weights, range.clone());

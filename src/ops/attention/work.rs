@@ -6,7 +6,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::cpu_block::{HELD, KEY_TILE, block_width};
+use super::cpu_block::{HELD, KEY_TILE, MOST_SLOTS, block_width};
 use super::cpu_tile::ROWS;
 use super::cuda::TILE_ROWS;
 use super::pattern::Pattern;
@@ -25,6 +25,8 @@ pub struct Tiling {
     pub key_step: usize,
     /// A class of at most this many keys is brought near once, not once a block.
     pub held: usize,
+    /// Tiles that stay near from one block to the next, where a block meets no more.
+    pub kept: usize,
 }
 
 impl Tiling {
@@ -38,6 +40,7 @@ impl Tiling {
                 query_step: TILE_ROWS,
                 key_step: TILE_ROWS,
                 held: 0,
+                kept: 0,
             },
         }
     }
@@ -51,7 +54,7 @@ impl WithSimd for Widest {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Tiling {
         let (queries, query_step) = (block_width::<S>(), S::F32_LANES);
-        Tiling { queries, keys: KEY_TILE, query_step, key_step: ROWS, held: HELD }
+        Tiling { queries, keys: KEY_TILE, query_step, key_step: ROWS, held: HELD, kept: MOST_SLOTS }
     }
 }
 
@@ -102,6 +105,7 @@ pub fn count(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
             // Of two runs of keys that take turns neither stays near.
             let alone = prefix == 0;
             let mut first = true;
+            let mut last = 0..0;
             for t0 in (0..class.queries).step_by(tiling.queries) {
                 let t1 = class.queries.min(t0 + tiling.queries);
                 let width = (t1 - t0).next_multiple_of(tiling.query_step) as u64;
@@ -119,7 +123,15 @@ pub fn count(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
                     work.partial_tiles += (tiles - full) as u64;
                     work.pairs += rows as u64 * width;
                     if !(held_class && alone) {
-                        work.key_rows += keys.len() as u64;
+                        // Tiles begin where the block's keys do: those of the block before fit if it began whole tiles earlier.
+                        let same = keys.start.abs_diff(last.start).is_multiple_of(tiling.keys);
+                        let near = if alone && same && tiles <= tiling.kept {
+                            last.end.saturating_sub(keys.start).min(keys.len()) / tiling.keys * tiling.keys
+                        } else {
+                            0
+                        };
+                        work.key_rows += (keys.len() - near) as u64;
+                        last = keys;
                     } else if first {
                         work.key_rows += class.keys().len() as u64;
                         first = false;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ops::attention::pattern::ALL;
 
-const SMALL: Tiling = Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0 };
+const SMALL: Tiling = Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0, kept: 0 };
 
 /// Every tile that holds a visible pair of its class, by asking the definition about each pair.
 fn by_hand(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
@@ -76,4 +76,16 @@ fn a_short_class_is_brought_near_once() {
     assert_eq!(count(Pattern::full(), 16, held).key_rows, 16);
     assert_eq!(count(Pattern::full(), 24, held).key_rows, 3 * 24);
     assert_eq!(count(Pattern::full().with_prefix(2), 16, held).key_rows, 2 * 16);
+}
+
+#[test]
+fn the_tiles_of_a_window_are_brought_near_once() {
+    let kept = Tiling { kept: 3, ..SMALL };
+    let band = |left| count(Pattern::banded(left, 0), 64, kept).key_rows;
+    // Blocks of 8 queries and 4 keys before: 3 tiles, of which 1 is the block's before.
+    assert_eq!((band(4), band(8)), (64, 64 + 8 + 6 * 8));
+    // A block that begins within a tile of the block before's shares none with it.
+    assert_eq!(band(0), 64);
+    let full = count(Pattern::full(), 64, kept).key_rows;
+    assert_eq!(full, 8 * 64);
 }

@@ -4,8 +4,8 @@
 
 use super::{Linear, LinearBackward};
 use crate::config::Activation;
-use crate::device::cpu::gemm::{Matrix, Write, product};
-use crate::device::cpu::{Args, math, parallel};
+use crate::device::cpu::gemm::{Matrix, product_begun, product_finished, product_of_transposed};
+use crate::device::cpu::{Args, ViewMut, math, parallel};
 
 pub(super) fn forward(op: &Linear, args: &Args) {
     let (x, weight): (&[f32], &[f32]) = (args.input(0), args.input(1));
@@ -14,40 +14,38 @@ pub(super) fn forward(op: &Linear, args: &Args) {
     let y = args.output(0);
     let bias: &[f32] = if op.bias { args.input(2) } else { &[] };
     match op.activation {
-        None => {
-            product(y, Write::Set, a, b);
-            if op.bias {
-                parallel::rows(
-                    y,
-                    op.outputs,
-                    #[inline(always)]
-                    |_, rows| add_bias(rows, bias),
-                );
-            }
-        }
-        Some(Activation::Relu) => {
-            product(y, Write::Set, a, b);
-            parallel::rows(
-                y,
-                op.outputs,
-                #[inline(always)]
-                |_, rows| {
-                    add_bias(rows, bias);
-                    rows.iter_mut().for_each(|v| *v = v.max(0.0));
-                },
-            );
-        }
+        None => product_finished(
+            y,
+            a,
+            b,
+            #[inline(always)]
+            |_, rows| add_bias(rows, bias),
+        ),
+        Some(Activation::Relu) => product_finished(
+            y,
+            a,
+            b,
+            #[inline(always)]
+            |_, rows| {
+                add_bias(rows, bias);
+                rows.iter_mut().for_each(|v| *v = v.max(0.0));
+            },
+        ),
         Some(Activation::Gelu) => {
-            let argument = args.output(1);
-            product(argument, Write::Set, a, b);
-            parallel::rows2(
-                (y, op.outputs),
-                (argument, op.outputs),
+            let y = ViewMut::new(y, op.outputs);
+            product_finished(
+                args.output(1),
+                a,
+                b,
                 #[inline(always)]
-                |_, y, argument| {
+                |first, argument| {
                     add_bias(argument, bias);
-                    for (y, z) in y.iter_mut().zip(argument.iter()) {
-                        *y = math::gelu(*z);
+                    for (row, argument) in (first..).zip(argument.chunks_exact(op.outputs)) {
+                        // SAFETY: pieces have no row in common.
+                        let y = unsafe { y.row(row, 0, op.outputs) };
+                        for (y, z) in y.iter_mut().zip(argument) {
+                            *y = math::gelu(*z);
+                        }
                     }
                 },
             );
@@ -85,50 +83,58 @@ pub(super) fn backward(op: &LinearBackward, args: &Args) {
     let dz = take(activation.is_some());
     let (dw, db, dx) = (take(op.dw), take(op.db), take(op.dx));
 
-    let partial = args.workspace();
+    let weight = Matrix::new(weight, outputs, inputs);
     let dz: &[f32] = match dz {
         None => {
-            if op.db {
-                sum_columns(partial, dy, outputs);
+            if let Some(dx) = dx {
+                product_finished(dx, Matrix::new(dy, rows, outputs), weight, |_, _| ());
             }
             dy
         }
         Some(dz) => {
             let known: &[f32] = args.input(3);
             let gelu = activation == Some(Activation::Gelu);
-            parallel::rows(
-                dz,
-                outputs,
-                #[inline(always)]
-                |row, dz| {
-                    let range = row * outputs..row * outputs + dz.len();
-                    let (dy, known) = (&dy[range.clone()], &known[range]);
-                    if gelu {
-                        for ((dz, dy), z) in dz.iter_mut().zip(dy).zip(known) {
-                            *dz = dy * math::gelu_derivative(*z);
-                        }
-                    } else {
-                        for ((dz, dy), y) in dz.iter_mut().zip(dy).zip(known) {
-                            *dz = if *y > 0.0 { *dy } else { 0.0 };
-                        }
-                    }
-                },
-            );
-            if op.db {
-                sum_columns(partial, dz, outputs);
+            match dx {
+                Some(dx) => product_begun(
+                    dx,
+                    dz,
+                    outputs,
+                    weight,
+                    #[inline(always)]
+                    |row, dz| through_activation(gelu, dz, &dy[row * outputs..], &known[row * outputs..]),
+                ),
+                None => parallel::rows(
+                    dz,
+                    outputs,
+                    #[inline(always)]
+                    |row, dz| through_activation(gelu, dz, &dy[row * outputs..], &known[row * outputs..]),
+                ),
             }
             dz
         }
     };
     if let Some(db) = db {
+        let partial = args.workspace();
+        sum_columns(partial, dz, outputs);
         parallel::add_partials(db, &partial[..partials(&op.forward)]);
     }
-    let gradient = Matrix::new(dz, rows, outputs);
     if let Some(dw) = dw {
-        product(dw, Write::Add, gradient.transposed(), Matrix::new(x, rows, inputs));
+        product_of_transposed(dw, Matrix::new(dz, rows, outputs), Matrix::new(x, rows, inputs));
     }
-    if let Some(dx) = dx {
-        product(dx, Write::Set, gradient, Matrix::new(weight, outputs, inputs));
+}
+
+/// dz, the gradient of an activation's argument, from that of its value; `known` is GELU's argument or ReLU's value.
+#[inline(always)]
+fn through_activation(gelu: bool, dz: &mut [f32], dy: &[f32], known: &[f32]) {
+    let elements = dz.iter_mut().zip(dy).zip(known);
+    if gelu {
+        for ((dz, dy), z) in elements {
+            *dz = dy * math::gelu_derivative(*z);
+        }
+    } else {
+        for ((dz, dy), y) in elements {
+            *dz = if *y > 0.0 { *dy } else { 0.0 };
+        }
     }
 }
 
