@@ -97,6 +97,15 @@ fn pictures_are_small_enough_for_a_page() {
     }
 }
 
+#[test]
+fn the_readmes_table_of_peers_is_what_the_results_give() {
+    let script = root().join("scripts/results.py");
+    match std::process::Command::new("python3").arg(&script).arg("--check").output() {
+        Err(error) => eprintln!("the_readmes_table_of_peers: SKIPPED, python3: {error}"),
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
 /// The Python example of docs/files.md, on a data set that the program has just made.
 #[test]
 fn a_shard_opens_in_python_as_documented() {

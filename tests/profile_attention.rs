@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use assert_cmd::Command;
@@ -165,6 +166,37 @@ fn the_page_has_all_parts_and_nothing_from_outside() {
         assert!(page.contains(part), "{part}");
     }
     assert!(page.contains("<td>band:6,2</td>") && !page.contains("NaN") && !page.contains("inf"));
+}
+
+#[test]
+fn a_report_is_drawn_again_without_measuring() {
+    let (folder, report) = profiled();
+    let again = tempfile::tempdir().expect("a folder");
+    std::fs::write(again.path().join("old.json"), report.to_string()).expect("written");
+    let output = evoke()
+        .current_dir(again.path())
+        .args(["profile", "attention", "--from", "old.json", "--json"])
+        .args(["--csv", "points.csv", "--page", "page.html", "--plots", "plots"])
+        .assert()
+        .success();
+    let told: Value = serde_json::from_slice(&output.get_output().stdout).expect("one JSON document");
+    assert_eq!(&told, report);
+    let plots = folder.path().join("plots");
+    let plots = std::fs::read_dir(plots).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let mut files: Vec<PathBuf> = plots.map(|name| Path::new("plots").join(name)).collect();
+    files.extend(["points.csv".into(), "page.html".into()]);
+    for file in files {
+        let read = |folder: &TempDir| std::fs::read(folder.path().join(&file)).expect("a file");
+        assert!(read(folder) == read(&again), "{}", file.display());
+    }
+    let refused = |line: &str, code: i32, wanted: &str| {
+        let output = evoke().current_dir(again.path()).args(line.split(' ')).assert().code(code);
+        let said = String::from_utf8(output.get_output().stderr.clone()).expect("text");
+        assert!(said.contains(wanted), "{line}: {said}");
+    };
+    std::fs::write(again.path().join("other.json"), r#"{"points": []}"#).expect("written");
+    refused("profile attention --from other.json", 1, "is no report of `evoke profile attention --json`");
+    refused("profile attention --from old.json --lengths 1k", 2, "--lengths");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What this machine reaches at best, measured: bytes a second of a copy, and FLOP/s of a large matrix product.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::device::cpu::gemm::{Matrix, Write, product};
 use crate::ops::cases::random::normal;
 
 /// Measured ceilings of a device.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Bytes a second, read and written, of a copy that no cache holds (on a GPU: of a sum of two tensors).
     pub copy_bytes_per_s: f64,

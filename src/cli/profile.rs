@@ -14,7 +14,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Attention(profile_attention::Args),
+    Attention(Box<profile_attention::Args>),
     Train(profile_train::Args),
 }
 

@@ -9,8 +9,9 @@ use crate::config::{Captioner, Foley, Settings};
 use crate::device::Device;
 use crate::error::At;
 use crate::ops::attention::pattern::Pattern;
+use crate::profile::attention::report::Report;
 use crate::profile::attention::setting::{self, FeedForward, Setting};
-use crate::profile::attention::{check_type, page, peers, plots, run, text};
+use crate::profile::attention::{check_type, page, peers, plots, run, saved, text};
 use crate::{Error, Result};
 
 /// Say what attention costs as sequences grow: by pattern, predicted and measured
@@ -61,8 +62,16 @@ pub struct Args {
     /// Put the times of other programs beside: the JSON that benches/peers/attention.py writes
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
+    /// Measure nothing: tell and draw this report again, which --json wrote earlier
+    #[arg(
+        long,
+        value_name = "REPORT.json",
+        conflicts_with_all = ["patterns", "lengths", "batch", "heads", "head_size", "storage", "passes", "device",
+            "seconds", "seed", "config"]
+    )]
+    from: Option<PathBuf>,
     /// Measure nothing: print the mask of this pattern over --length tokens
-    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["csv", "config", "page", "plots", "peers"])]
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["csv", "config", "page", "plots", "peers", "from"])]
     show: Option<String>,
     /// Tokens of the printed mask
     #[arg(long, requires = "show", default_value = "16")]
@@ -91,6 +100,39 @@ impl Args {
         if let Some(pattern) = &self.show {
             return show(pattern, setting::length(&self.length)?, out);
         }
+        // What is wrong with files is told before minutes are spent.
+        let read = self.peers.as_deref().map(|file| Ok((file, peers::read(file)?))).transpose()?;
+        for file in [&self.csv, &self.page].into_iter().flatten() {
+            check_folder(file)?;
+        }
+        let (mut report, setting) = match &self.from {
+            Some(file) => saved::read(file)?,
+            None => self.measured(out)?,
+        };
+        if let Some((file, peers)) = read {
+            report.peers = peers::beside(file, peers, &setting, &report.points)?;
+        }
+        if let Some(file) = &self.csv {
+            std::fs::write(file, text::csv(&report.points)).at("write", file)?;
+        }
+        if let Some(file) = &self.page {
+            std::fs::write(file, page::page(&report, &setting)?).at("write", file)?;
+        }
+        if let Some(folder) = &self.plots {
+            std::fs::create_dir_all(folder).at("create the folder", folder)?;
+            for picture in plots::plots(&report, &setting).iter().chain(&plots::maps(&report, &setting)?) {
+                let file = |kind: &str| folder.join(format!("{}.{kind}", picture.name));
+                let (svg, png) = (file("svg"), file("png"));
+                std::fs::write(&svg, picture.drawing.file()).at("write", &svg)?;
+                std::fs::write(&png, picture.drawing.png(PIXELS)?).at("write", &png)?;
+            }
+        }
+        out.result(&report, text::told)
+    }
+}
+
+impl Args {
+    fn measured(&self, out: &Output) -> Result<(Report, Setting)> {
         let device = Device::parse(&self.device)?;
         if let Some(asked) = &self.storage {
             check_type(device, asked)?;
@@ -113,31 +155,8 @@ impl Args {
             feed_forward,
         };
         out.note(device.describe(&self.device));
-        // What is wrong with files is told before minutes are spent.
-        let read = self.peers.as_deref().map(|file| Ok((file, peers::read(file)?))).transpose()?;
-        for file in [&self.csv, &self.page].into_iter().flatten() {
-            check_folder(file)?;
-        }
-        let mut report = run(&setting, &|line| out.note(line))?;
-        if let Some((file, peers)) = read {
-            report.peers = peers::beside(file, peers, &setting, &report.points)?;
-        }
-        if let Some(file) = &self.csv {
-            std::fs::write(file, text::csv(&report.points)).at("write", file)?;
-        }
-        if let Some(file) = &self.page {
-            std::fs::write(file, page::page(&report, &setting)?).at("write", file)?;
-        }
-        if let Some(folder) = &self.plots {
-            std::fs::create_dir_all(folder).at("create the folder", folder)?;
-            for picture in plots::plots(&report, &setting).iter().chain(&plots::maps(&report, &setting)?) {
-                let file = |kind: &str| folder.join(format!("{}.{kind}", picture.name));
-                let (svg, png) = (file("svg"), file("png"));
-                std::fs::write(&svg, picture.drawing.file()).at("write", &svg)?;
-                std::fs::write(&png, picture.drawing.png(PIXELS)?).at("write", &png)?;
-            }
-        }
-        out.result(&report, text::told)
+        let report = run(&setting, &|line| out.note(line))?;
+        Ok((report, setting))
     }
 }
 

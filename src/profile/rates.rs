@@ -1,6 +1,6 @@
 //! What the device reaches at best, measured in the same run, and what its datasheet says.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bench::ceiling::{self, Ceilings};
@@ -14,7 +14,7 @@ use crate::ops::elementwise::Add;
 use crate::ops::linear::linear;
 
 /// A datasheet's figures: dense arithmetic in bf16 with f32 sums, and memory.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Datasheet {
     pub bytes_per_s: f64,
     pub flop_per_s: f64,

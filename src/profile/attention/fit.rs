@@ -1,9 +1,9 @@
 //! Straight lines through logarithms: how a cost grows with length, and where two costs meet.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `y = e^intercept * x^exponent`, least squares of the logarithms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PowerLaw {
     pub exponent: f64,
     pub intercept: f64,
@@ -47,7 +47,7 @@ fn student(freedom: usize) -> f64 {
 }
 
 /// Where one curve falls below (or rises above) another.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Meeting {
     /// At every length that was looked at.

@@ -13,6 +13,7 @@ pub mod peers;
 pub mod plots;
 pub mod report;
 pub mod runs;
+pub mod saved;
 pub mod setting;
 pub mod summary;
 pub mod text;

@@ -156,7 +156,8 @@ fn row(p: &Point) -> Vec<String> {
         p.pattern.clone(),
         p.pass.name().into(),
         p.length.to_string(),
-        p.median_s.map_or_else(|| format!("predicted ({})", p.not_tried.unwrap_or("not tried")), time),
+        p.median_s
+            .map_or_else(|| format!("predicted ({})", p.not_tried.as_deref().unwrap_or("not tried")), time),
         seconds(p.p10_s),
         seconds(p.p90_s),
         time(p.predicted_s),
@@ -167,7 +168,7 @@ fn row(p: &Point) -> Vec<String> {
         billions(p.flop_per_s),
         billions(p.bytes_per_s),
         format!("{:.1}", p.intensity),
-        p.bound.into(),
+        p.bound.to_string(),
         share(p.share_of_ceiling),
         share(p.share_of_datasheet),
         p.runs.to_string(),

@@ -1,5 +1,7 @@
 //! What a profile of attention says; the JSON of `evoke profile attention` is this, field for field (docs/json.md).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::fit::Meeting;
@@ -8,7 +10,7 @@ use crate::bench::ceiling::Ceilings;
 use crate::profile::rates::Datasheet;
 
 /// The whole report.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     pub machine: Machine,
     pub setting: Sizes,
@@ -20,7 +22,7 @@ pub struct Report {
     pub tiles: Vec<Tiles>,
     pub prediction: Prediction,
     /// Other programs on the same work, as their files say.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<Peer>,
     /// Wall time of the whole profile.
     pub seconds: f64,
@@ -42,7 +44,7 @@ pub struct Machine {
     pub memory_available: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Sizes {
     pub batch: usize,
     pub heads: usize,
@@ -53,7 +55,7 @@ pub struct Sizes {
 }
 
 /// Median times of the feed-forward layer that attention is compared with, a token.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FeedForwardTimes {
     #[serde(flatten)]
     pub sizes: FeedForward,
@@ -64,7 +66,7 @@ pub struct FeedForwardTimes {
 }
 
 /// One pattern at one length in one pass.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Point {
     /// As it was asked for.
     pub pattern: String,
@@ -83,7 +85,7 @@ pub struct Point {
     /// Whether the cost model was calibrated on it; then `predicted_s` follows from the others that it was calibrated on.
     pub calibration: bool,
     /// Why it was predicted and not tried: `time` or `memory`.
-    pub not_tried: Option<&'static str>,
+    pub not_tried: Option<Cow<'static, str>>,
     pub peak_bytes: usize,
     pub planned_bytes: usize,
     pub visible_pairs: u64,
@@ -95,7 +97,7 @@ pub struct Point {
     pub intensity: f64,
     pub flop_per_s: Option<f64>,
     pub bytes_per_s: Option<f64>,
-    pub bound: &'static str,
+    pub bound: Cow<'static, str>,
     /// What the measured ceilings allow at best.
     pub floor_s: f64,
     pub share_of_ceiling: Option<f64>,
@@ -110,7 +112,7 @@ impl Point {
 }
 
 /// How one pattern grows in one pass, over the upper half of the lengths.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fit {
     pub pattern: String,
     pub pass: Pass,
@@ -133,7 +135,7 @@ pub struct Fit {
 }
 
 /// How many tiles a pattern touches at one length, one head, as the device's kernels cut them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tiles {
     pub pattern: String,
     pub length: usize,
@@ -145,7 +147,7 @@ pub struct Tiles {
 }
 
 /// How far predictions lay off, over the measured points that calibrated nothing.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Prediction {
     /// Median of the absolute errors over the upper half of the lengths.
     pub median_error: Option<f64>,

@@ -54,7 +54,7 @@ pub struct Setting {
 }
 
 /// The feed-forward layer that attention is compared with.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FeedForward {
     /// Where the sizes come from.
     pub model: String,

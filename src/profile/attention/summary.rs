@@ -1,5 +1,7 @@
 //! From what was counted and measured to points, fits and errors.
 
+use std::borrow::Cow;
+
 use super::Site;
 use super::cost::planned;
 use super::fit::{Meeting, below_from, power_law};
@@ -8,6 +10,9 @@ use super::setting::{Pass, Setting};
 use crate::Result;
 use crate::bench::ceiling::Ceilings;
 use crate::profile::rates::Datasheet;
+
+/// How many times the last length a fit is followed: farther it says nothing.
+const FARTHEST: f64 = 1024.0;
 
 /// All listed points: by pattern, then pass, then length.
 pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Datasheet>) -> Vec<Point> {
@@ -36,7 +41,7 @@ pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Da
                     predicted_s: one.predicted,
                     error: median.map(|median| one.predicted / median - 1.0),
                     calibration: site.calibration,
-                    not_tried: site.not_tried,
+                    not_tried: site.not_tried.map(Cow::Borrowed),
                     peak_bytes: one.planned.max(one.grown.unwrap_or(0)),
                     planned_bytes: one.planned,
                     visible_pairs: cost.visible,
@@ -46,7 +51,7 @@ pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Da
                     intensity: cost.flops / cost.bytes,
                     flop_per_s: median.map(|median| cost.flops / median),
                     bytes_per_s: median.map(|median| cost.bytes / median),
-                    bound,
+                    bound: Cow::Borrowed(bound),
                     floor_s,
                     share_of_ceiling: median.map(|median| floor_s / median),
                     share_of_datasheet: best.zip(median).map(|(best, median)| best / median),
@@ -103,7 +108,7 @@ pub fn fits(
             {
                 let slope = if pass == Pass::Decode { 0.0 } else { 1.0 };
                 let away = (y / law.at(x)).ln() / (law.exponent - slope);
-                if law.ci95.is_some_and(|[low, _]| low > slope) && away.is_finite() {
+                if law.ci95.is_some_and(|[low, _]| low > slope) && away < FARTHEST.ln() {
                     overtakes = Some(Meeting::From((x.ln() + away).exp().round() as usize));
                     extrapolated = true;
                 }
