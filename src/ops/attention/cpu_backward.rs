@@ -108,8 +108,9 @@ pub(super) fn split_backward(operands: Operands, problem: &Problem, split: Split
         let tiles = |head: usize| {
             let place = Place::new(problem, head, term);
             let classes = if place.exists() { place.classes() } else { 0 };
-            (0..classes).map(|c| key_tiles(place.class(c).keys()).count()).sum::<usize>()
-                + place.prefix_keys().div_ceil(KEY_TILE)
+            let tile = tile(place.narrow);
+            (0..classes).map(|c| tiles(place.class(c).keys(), tile).count()).sum::<usize>()
+                + place.prefix_keys().div_ceil(tile)
         };
         let tiles = (0..sequences).map(tiles).max().unwrap_or(0);
         (0..sequences * tiles).into_par_iter().for_each(|task| {
@@ -130,12 +131,6 @@ enum Part {
     Keys {
         tile: usize,
     },
-}
-
-/// The tiles that a range of keys is cut into.
-fn key_tiles(keys: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = keys.end;
-    keys.step_by(KEY_TILE).map(move |u| u..end.min(u + KEY_TILE))
 }
 
 struct Task<'a> {
@@ -200,20 +195,20 @@ impl At<'_> {
     }
 
     fn blocks_of_class<S: Simd>(&self) -> usize {
-        blocks_of_class::<S>(self.place.classes(), self.place.problem.queries)
+        blocks_of_class::<S>(self.place.classes(), self.place.problem.queries, self.place.narrow)
     }
 
     /// dq of some blocks of queries, and, where this task owns the whole sequence, their share of dk and dv.
     #[inline(always)]
     fn query_blocks<S: Simd>(&self, simd: S, tiles: &mut Tiles, blocks: Range<usize>, all: bool) {
-        let of_class = self.blocks_of_class::<S>();
+        let (of_class, width) = (self.blocks_of_class::<S>(), block_width::<S>(self.place.narrow));
         for block in blocks {
             if of_class == 0 || block / of_class >= self.place.classes() {
                 break;
             }
             let class = &self.place.class(block / of_class);
-            let t0 = block % of_class * block_width::<S>();
-            let block = t0..class.queries.min(t0 + block_width::<S>());
+            let t0 = block % of_class * width;
+            let block = t0..class.queries.min(t0 + width);
             if block.is_empty() {
                 continue;
             }
@@ -237,41 +232,43 @@ impl At<'_> {
     /// dk and dv of one tile of keys, from all queries that see one of them: tiles of the prefix, which every class
     /// sees, come first, then those of each class.
     #[inline(always)]
-    fn key_tile<S: Simd>(&self, simd: S, mut tiles: Tiles, mut tile: usize) {
-        let (place, tiles) = (&self.place, &mut tiles);
-        tiles.packed.whole = false;
+    fn key_tile<S: Simd>(&self, simd: S, mut scratch: Tiles, mut number: usize) {
+        let (place, scratch) = (&self.place, &mut scratch);
+        let size = tile(place.narrow);
+        scratch.packed.whole = false;
         let mut class = None;
         let mut all_keys = 0..place.prefix_keys();
         for c in 0..place.classes() {
-            let before = all_keys.len().div_ceil(KEY_TILE);
-            if tile < before {
+            let before = all_keys.len().div_ceil(size);
+            if number < before {
                 break;
             }
-            tile -= before;
+            number -= before;
             class = Some(place.class(c));
             all_keys = place.class(c).keys();
         }
-        let keys = key_tiles(all_keys.clone()).nth(tile);
+        let keys = tiles(all_keys.clone(), size).nth(number);
         let Some(keys) = keys else { return };
         let own = class.as_ref();
-        let whole = Segment { class: own, keys: all_keys, inner: 0..0 };
-        let first = self.load_keys(tiles, &whole, &keys, true);
+        let whole = Segment { class: own, keys: all_keys, inner: 0..0, tile: size };
+        let first = self.load_keys(scratch, &whole, &keys, true);
         for c in 0..if own.is_some() { 1 } else { place.classes() } {
             let class = own.copied().unwrap_or_else(|| place.class(c));
             let queries = own.map_or(0..class.queries, |own| own.queries_seeing(keys.start, keys.end));
             // The same blocks as in the other split, so that the order of every sum is the same.
-            let aligned = queries.start / block_width::<S>() * block_width::<S>();
-            for t0 in (aligned..queries.end).step_by(block_width::<S>()) {
-                let block = t0..class.queries.min(t0 + block_width::<S>());
+            let width = block_width::<S>(place.narrow);
+            let aligned = queries.start / width * width;
+            for t0 in (aligned..queries.end).step_by(width) {
+                let block = t0..class.queries.min(t0 + width);
                 let inner = own.map_or(keys.clone(), |own| own.seen_by_all(block.start, block.end));
-                let segment = &Segment { class: own, keys: keys.clone(), inner };
+                let segment = &Segment { class: own, keys: keys.clone(), inner, tile: size };
                 let width = block.len().next_multiple_of(S::F32_LANES);
-                self.load_queries(simd, tiles, &class, block.clone(), width);
+                self.load_queries(simd, scratch, &class, block.clone(), width);
                 let meeting = Meeting { class: &class, block, segment, keys: keys.clone(), first };
-                self.step(simd, tiles, meeting, Wanted { queries: false, keys: true });
+                self.step(simd, scratch, meeting, Wanted { queries: false, keys: true });
             }
         }
-        self.store_keys(tiles);
+        self.store_keys(scratch);
     }
 
     #[inline(always)]

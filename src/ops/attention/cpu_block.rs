@@ -56,13 +56,16 @@ pub struct Place<'a> {
     pub term: usize,
     /// Keys of this sequence that are real.
     pub key_length: usize,
+    /// Whether blocks and tiles are small, see [`Pattern::is_narrow`].
+    pub narrow: bool,
 }
 
 impl<'a> Place<'a> {
     pub fn new(problem: &'a Problem<'a>, sequence: usize, term: usize) -> Self {
         let (batch, head) = (sequence / problem.heads, sequence % problem.heads);
         let pattern = problem.pattern(head);
-        Self { problem, batch, head, pattern, term, key_length: problem.key_length(batch) }
+        let narrow = pattern.is_narrow(term, problem.queries);
+        Self { problem, batch, head, pattern, term, key_length: problem.key_length(batch), narrow }
     }
 
     /// Does this head's pattern have the term at all?
@@ -103,10 +106,11 @@ impl<'a> Place<'a> {
 
     /// The keys that queries `t0..t1` may see: the prefix, then the class's own.
     pub fn segments<'c>(&self, class: &'c Class, t0: usize, t1: usize) -> [Segment<'c>; 2] {
-        let prefix = 0..self.prefix_keys();
+        let (prefix, tile) = (0..self.prefix_keys(), tile(self.narrow));
+        let (keys, inner) = (class.touched(t0, t1), class.seen_by_all(t0, t1));
         [
-            Segment { class: None, inner: prefix.clone(), keys: prefix },
-            Segment { class: Some(class), keys: class.touched(t0, t1), inner: class.seen_by_all(t0, t1) },
+            Segment { class: None, inner: prefix.clone(), keys: prefix, tile },
+            Segment { class: Some(class), keys, inner, tile },
         ]
     }
 }
@@ -117,6 +121,8 @@ pub struct Segment<'c> {
     pub keys: Range<usize>,
     /// The keys that all queries of the block see.
     pub inner: Range<usize>,
+    /// Keys of a tile.
+    pub tile: usize,
 }
 
 impl Segment<'_> {
@@ -126,8 +132,7 @@ impl Segment<'_> {
 
     /// The tiles of the segment.
     pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let Range { start, end } = self.keys;
-        (start..end).step_by(KEY_TILE).map(move |u| u..end.min(u + KEY_TILE))
+        tiles(self.keys.clone(), self.tile)
     }
 
     /// What each lane of the block that starts at query `t0` sees.
@@ -148,8 +153,20 @@ impl Segment<'_> {
 }
 
 /// Queries of a full block for vectors of this kind.
-pub const fn block_width<S: Simd>() -> usize {
-    max_vectors::<S>() * S::F32_LANES
+pub const fn block_width<S: Simd>(narrow: bool) -> usize {
+    let vectors = max_vectors::<S>();
+    (if narrow { vectors.div_ceil(2) } else { vectors }) * S::F32_LANES
+}
+
+/// Keys of a full tile: few where blocks are narrow, so that tiles begin where those of the block before do.
+pub const fn tile(narrow: bool) -> usize {
+    if narrow { KEY_TILE / 2 } else { KEY_TILE }
+}
+
+/// A run of keys, cut into tiles of `tile`.
+pub fn tiles(keys: Range<usize>, tile: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = keys.end;
+    keys.step_by(tile).map(move |u| u..end.min(u + tile))
 }
 
 /// Channels of a packed row.
@@ -181,7 +198,7 @@ pub struct Held {
 impl Held {
     /// The same as a segment, for its row numbers.
     pub fn segment(&self) -> Segment<'_> {
-        Segment { class: self.class.as_ref(), keys: self.keys.clone(), inner: 0..0 }
+        Segment { class: self.class.as_ref(), keys: self.keys.clone(), inner: 0..0, tile: KEY_TILE }
     }
 
     fn overlaps(&self, keys: &Range<usize>) -> bool {
@@ -243,7 +260,7 @@ impl<'a> PackedKeys<'a> {
     /// what passes through stays in the first-level cache.
     fn free_slot(&self, segment: &Segment) -> usize {
         let slots = slots(self.padded);
-        if segment.keys.len().div_ceil(KEY_TILE) > slots {
+        if segment.keys.len().div_ceil(segment.tile) > slots {
             return 0;
         }
         let free = |held: &Option<Held>| match held {

@@ -11,7 +11,7 @@
 use super::cpu::Problem;
 use super::cpu_block::*;
 use super::cpu_tile::{ROWS, exp2, max_vectors, mix, rows, scores};
-use super::pattern::Class;
+use super::pattern::{Class, Pattern};
 use crate::device::cpu::{View, ViewMut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -76,15 +76,23 @@ impl WithSimd for CountBlocks<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
         let queries = self.problem.queries;
-        let count = |classes: usize| classes * blocks_of_class::<S>(classes, queries);
-        let patterns = self.problem.patterns.iter().filter(|pattern| self.term < pattern.terms());
-        patterns.map(|pattern| count(pattern.classes(self.term, queries))).max().unwrap_or(0)
+        let count = |pattern: &Pattern| {
+            let classes = pattern.classes(self.term, queries);
+            classes * blocks_of_class::<S>(classes, queries, pattern.is_narrow(self.term, queries))
+        };
+        self.problem
+            .patterns
+            .iter()
+            .filter(|pattern| self.term < pattern.terms())
+            .map(count)
+            .max()
+            .unwrap_or(0)
     }
 }
 
 /// Blocks of the longest of `classes` residue classes.
-pub const fn blocks_of_class<S: Simd>(classes: usize, queries: usize) -> usize {
-    if classes == 0 { 0 } else { queries.div_ceil(classes).div_ceil(block_width::<S>()) }
+pub const fn blocks_of_class<S: Simd>(classes: usize, queries: usize, narrow: bool) -> usize {
+    if classes == 0 { 0 } else { queries.div_ceil(classes).div_ceil(block_width::<S>(narrow)) }
 }
 
 /// Values of scratch that a task needs, see [`Tiles`].
@@ -135,12 +143,14 @@ impl WithSimd for Blocks<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let of_class = blocks_of_class::<S>(self.place.classes(), self.place.problem.queries);
+        let Place { problem, narrow, .. } = self.place;
+        let (of_class, width) =
+            (blocks_of_class::<S>(self.place.classes(), problem.queries, narrow), block_width::<S>(narrow));
         let last = of_class * self.place.classes();
         for block in self.blocks.start..self.blocks.end.min(last) {
             let class = &self.place.class(block / of_class);
-            let t0 = block % of_class * block_width::<S>();
-            let lanes = class.queries.saturating_sub(t0).min(block_width::<S>());
+            let t0 = block % of_class * width;
+            let lanes = class.queries.saturating_sub(t0).min(width);
             let task = &mut self;
             match lanes.div_ceil(S::F32_LANES) {
                 0 => {}

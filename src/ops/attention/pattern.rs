@@ -209,6 +209,22 @@ impl Pattern {
         }
     }
 
+    /// Whether a query of this term sees so few keys near it that the blocks of queries and the tiles of keys should be small:
+    /// of what a wide block computes for a narrow window, half is never seen.
+    pub const fn is_narrow(self, term: usize, queries: usize) -> bool {
+        /// Keys of a window; keys of which a query sees those up to itself.
+        const WINDOW: u64 = 96;
+        const TRIANGLE: usize = 128;
+        match self.kind {
+            Kind::Band { left, right, .. } => (left as u64) + (right as u64) < WINDOW,
+            Kind::Strided { stride } if term == 0 => (stride as u64) < WINDOW,
+            Kind::Strided { stride } => queries / (stride as usize) <= TRIANGLE,
+            Kind::Block { length } => length as usize <= TRIANGLE,
+            Kind::Fixed { length, .. } => term == 0 && length as usize <= TRIANGLE,
+            _ => false,
+        }
+    }
+
     /// Keys of the prefix that exist: they belong to every class of term 0.
     pub const fn prefix_keys(self, key_length: usize) -> usize {
         min(self.prefix as usize, key_length)

@@ -6,7 +6,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::cpu_block::{HELD, KEY_TILE, MOST_SLOTS, block_width};
+use super::cpu_block::{HELD, KEY_TILE, MOST_SLOTS, block_width, tile};
 use super::cpu_tile::ROWS;
 use super::cuda::TILE_ROWS;
 use super::pattern::Pattern;
@@ -27,6 +27,8 @@ pub struct Tiling {
     pub held: usize,
     /// Tiles that stay near from one block to the next, where a block meets no more.
     pub kept: usize,
+    /// Queries of a block and keys of a tile where a term is narrow ([`Pattern::is_narrow`]).
+    pub narrow: (usize, usize),
 }
 
 impl Tiling {
@@ -41,6 +43,7 @@ impl Tiling {
                 key_step: TILE_ROWS,
                 held: 0,
                 kept: 0,
+                narrow: (TILE_ROWS, TILE_ROWS),
             },
         }
     }
@@ -53,8 +56,15 @@ impl WithSimd for Widest {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Tiling {
-        let (queries, query_step) = (block_width::<S>(), S::F32_LANES);
-        Tiling { queries, keys: KEY_TILE, query_step, key_step: ROWS, held: HELD, kept: MOST_SLOTS }
+        Tiling {
+            queries: block_width::<S>(false),
+            keys: KEY_TILE,
+            query_step: S::F32_LANES,
+            key_step: ROWS,
+            held: HELD,
+            kept: MOST_SLOTS,
+            narrow: (block_width::<S>(true), tile(true)),
+        }
     }
 }
 
@@ -97,7 +107,12 @@ impl Work {
 /// The work of `pattern` over `length` queries and as many keys.
 pub fn count(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
     let mut work = Work::default();
+    let wide = tiling;
     for term in 0..pattern.terms() {
+        let tiling = match pattern.is_narrow(term, length) {
+            true => Tiling { queries: wide.narrow.0, keys: wide.narrow.1, ..wide },
+            false => wide,
+        };
         for number in 0..pattern.classes(term, length) {
             let class = pattern.class(term, number, length, length, length);
             let prefix = if term == 0 { pattern.prefix_keys(length) } else { 0 };

@@ -3,7 +3,8 @@
 use super::*;
 use crate::ops::attention::pattern::ALL;
 
-const SMALL: Tiling = Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0, kept: 0 };
+const SMALL: Tiling =
+    Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0, kept: 0, narrow: (8, 4) };
 
 /// Every tile that holds a visible pair of its class, by asking the definition about each pair.
 fn by_hand(pattern: Pattern, length: usize, tiling: Tiling) -> Work {

@@ -346,7 +346,10 @@ fn measure_rest(
 
 /// Tiles of the first head at each pattern's longest length.
 fn tiles(s: &Setting) -> Result<Vec<Tiles>> {
-    let (tiling, mut all) = (Tiling::of(s.device), Vec::new());
+    // In one size for all patterns, so that the squares compare; narrow windows are cut finer.
+    let tiling = Tiling::of(s.device);
+    let tiling = Tiling { narrow: (tiling.queries, tiling.keys), ..tiling };
+    let mut all = Vec::new();
     for text in &s.patterns {
         for &length in &s.lengths {
             let pattern = s.at(text, length)?[0];

@@ -134,7 +134,7 @@ pub struct Fit {
     pub longest: Option<usize>,
 }
 
-/// How many tiles a pattern touches at one length, one head, as the device's kernels cut them.
+/// How many tiles a pattern touches at one length, one head, in the device's full tiles.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Tiles {
     pub pattern: String,
