@@ -7,7 +7,7 @@ use evoke::decode::{Method, caption};
 use evoke::device::{Device, StepState};
 use evoke::graph::plan::Region;
 use evoke::models::captioner::{Captioner, Ends, Purpose, Session};
-use evoke::ops::cases::check::{check, check_fused};
+use evoke::ops::cases::check::check_under;
 use evoke::ops::cases::{all, random};
 
 /// Thread orders; each check runs under the one after it too, and compares bit for bit.
@@ -23,8 +23,7 @@ fn every_case_agrees_with_double_precision_under_every_schedule() {
     let mut checked = 0;
     let cases = all();
     for case in cases.iter().filter(|c| c.reference.is_some() && c.storage(Device::Emulated).is_some()) {
-        for schedule in SCHEDULES {
-            let outcome = check(case, Device::Emulated, schedule).unwrap();
+        for outcome in check_under(case, Device::Emulated, &SCHEDULES.map(|order| (order, false))).unwrap() {
             checked += 1;
             if !outcome.ok {
                 failed.push(outcome);
@@ -40,7 +39,7 @@ fn every_case_agrees_with_double_precision_under_every_schedule() {
 fn epilogues_agree_with_double_precision() {
     let (mut checked, mut failed) = (0, Vec::new());
     for case in all().iter().filter(|c| c.op.starts_with("linear") && c.reference.is_some()) {
-        let outcome = check_fused(case, Device::Emulated, 1, true).unwrap();
+        let outcome = check_under(case, Device::Emulated, &[(1, true)]).unwrap().remove(0);
         checked += 1;
         if !outcome.ok {
             failed.push(outcome);

@@ -32,7 +32,7 @@ fn libraries() -> Option<&'static Path> {
         let built = Command::new(&compiler)
             .args([
                 "-std=c++17",
-                "-O1",
+                "-O2",
                 "-shared",
                 "-fPIC",
                 "-Wall",

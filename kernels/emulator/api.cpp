@@ -11,6 +11,28 @@
 
 using namespace evoke::emulator;
 
+namespace {
+
+// Blocks that no launch uses now. Their stacks, once made, serve every launch: to make those of a block anew takes the
+// operating system longer than most blocks run.
+std::mutex idle_lock;
+std::vector<std::unique_ptr<Block>> idle;
+
+std::unique_ptr<Block> take_block() {
+    std::lock_guard<std::mutex> guard(idle_lock);
+    if (idle.empty()) return std::make_unique<Block>();
+    std::unique_ptr<Block> block = std::move(idle.back());
+    idle.pop_back();
+    return block;
+}
+
+void give_back(std::unique_ptr<Block> block) {
+    std::lock_guard<std::mutex> guard(idle_lock);
+    idle.push_back(std::move(block));
+}
+
+} // namespace
+
 extern "C" {
 
 // Runs a kernel; returns 0, or 1 with a message in `fault`.
@@ -32,10 +54,9 @@ int evoke_emulator_launch(const char *name, const uint32_t *grid, uint64_t seed,
                    kernel->signature + "'");
     for (size_t i = 0; i < buffer_count; ++i) {
         const EvokeBuffer &buffer = buffers[i];
-        std::unique_ptr<std::atomic<uint32_t>[]> writers;
-        if (buffer.writable)
-            writers = std::make_unique<std::atomic<uint32_t>[]>(buffer.bytes / GLOBAL_GRAIN + 1);
-        launch.buffers.push_back({buffer.start, buffer.bytes, buffer.name, buffer.writable != 0, std::move(writers)});
+        std::optional<Writers> writers;
+        if (buffer.writable) writers.emplace(buffer.bytes / GLOBAL_GRAIN);
+        launch.buffers.push_back({buffer.start, buffer.bytes, buffer.name, std::move(writers)});
     }
     launch.values.resize(parameter_count);
     for (size_t i = 0; i < parameter_count; ++i) {
@@ -63,16 +84,17 @@ int evoke_emulator_launch(const char *name, const uint32_t *grid, uint64_t seed,
     std::mutex lock;
     std::string first_fault;
     auto work = [&] {
-        Block block;
+        std::unique_ptr<Block> block = take_block();
         // Blocks run from a seeded start on, so that no kernel can rely on their order.
         for (uint64_t i; !stop && (i = next++) < blocks;) {
-            block.run(launch, uint32_t((i + seed * 7919) % blocks));
-            if (!block.fault.empty()) {
+            block->run(launch, uint32_t((i + seed * 7919) % blocks));
+            if (!block->fault.empty()) {
                 std::lock_guard<std::mutex> guard(lock);
-                if (first_fault.empty()) first_fault = block.fault;
+                if (first_fault.empty()) first_fault = block->fault;
                 stop = true;
             }
         }
+        give_back(std::move(block));
     };
     if (workers <= 1 || blocks <= 1) {
         work();

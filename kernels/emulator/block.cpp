@@ -39,6 +39,7 @@ void Block::enter() {
     fiber.copies.clear();
     fiber.waits = Waits::Done;
     const int warp = fiber.thread / 32;
+    block.ended[warp] += 1;
     for (const Meeting &meeting : block.meetings[warp])
         if (meeting.mask >> (fiber.thread % 32) & 1)
             block.fail("thread " + std::to_string(fiber.thread) + " has ended, while others of its warp wait for it in " +
@@ -79,8 +80,14 @@ void Block::begin(const Launch &of, uint32_t number) {
     const int warps = threads / 32;
     clocks.reset(warps);
     meetings.assign(warps, {});
+    ended.assign(warps, 0);
+    for (Gathering &gathering : gatherings) {
+        gathering.first = -1;
+        gathering.lanes.assign(warps, 0);
+        gathering.warps.clear();
+    }
     fibers.resize(threads);
-    while (int(stacks.size()) < threads) stacks.push_back(std::make_unique<char[]>(FIBER_STACK));
+    while (int(stacks.size()) < threads) stacks.emplace_back(new char[FIBER_STACK]); // rubbish
     ready.clear();
     random = of.seed * 0x9E3779B97F4A7C15ull + number + 1;
     for (int t = 0; t < threads; ++t) {
@@ -138,28 +145,32 @@ std::string Block::describe_waits() const {
 
 // Barriers.
 
-void Block::release_barrier(int id, int count, At at) {
-    std::vector<Fiber *> waiting;
-    for (Fiber &fiber : fibers)
-        if (fiber.waits == Waits::Barrier && fiber.barrier == id) waiting.push_back(&fiber);
-    for (const Fiber *fiber : waiting) {
-        if (fiber->barrier_count != count)
-            fail("barrier " + std::to_string(id) + " is for " + std::to_string(fiber->barrier_count) + " threads at " +
-                 place(fiber->at) + " and for " + std::to_string(count) + " at " + place(at));
-        if (fiber->at.line != at.line || std::strcmp(fiber->at.file, at.file) != 0)
-            fail("barrier " + std::to_string(id) + " is reached at " + place(fiber->at) + " by thread " +
-                 std::to_string(fiber->thread) + " and at " + place(at) + " by thread " +
-                 std::to_string(here().thread));
-    }
+void Block::arrive(Fiber &fiber) {
+    const int id = fiber.barrier, count = fiber.barrier_count, warp = fiber.thread / 32;
+    Gathering &gathering = gatherings[id];
+    if (gathering.first < 0) gathering.first = fiber.thread;
+    // Who came before agrees with the first one, or the block would have ended.
+    const Fiber &first = fibers[gathering.first];
+    if (first.barrier_count != count)
+        fail("barrier " + std::to_string(id) + " is for " + std::to_string(first.barrier_count) + " threads at " +
+             place(first.at) + " and for " + std::to_string(count) + " at " + place(fiber.at));
+    if (!same(first.at, fiber.at))
+        fail("barrier " + std::to_string(id) + " is reached at " + place(first.at) + " by thread " +
+             std::to_string(first.thread) + " and at " + place(fiber.at) + " by thread " +
+             std::to_string(fiber.thread));
     // A warp arrives as a whole: lanes that are there before the others wait for them.
-    std::vector<int> lanes(threads / 32, 0), warps;
-    for (const Fiber *fiber : waiting) lanes[fiber->thread / 32] += 1;
-    for (int w = 0; w < threads / 32; ++w)
-        if (lanes[w] == 32) warps.push_back(w);
-    if (int(warps.size()) * 32 < count) return;
-    clocks.join(warps);
-    for (Fiber *fiber : waiting)
-        if (lanes[fiber->thread / 32] == 32) wake(*fiber);
+    if (++gathering.lanes[warp] < 32) return;
+    gathering.warps.push_back(warp);
+    if (int(gathering.warps.size()) * 32 < count) return;
+    clocks.join(gathering.warps);
+    gathering.first = -1;
+    for (Fiber &waiting : fibers) {
+        if (waiting.waits != Waits::Barrier || waiting.barrier != id) continue;
+        if (gathering.lanes[waiting.thread / 32] == 32) wake(waiting);
+        else gathering.first = waiting.thread;
+    }
+    for (int whole : gathering.warps) gathering.lanes[whole] = 0;
+    gathering.warps.clear();
 }
 
 void named_barrier(int id, int count, At at) {
@@ -172,7 +183,7 @@ void named_barrier(int id, int count, At at) {
     fiber.barrier = id;
     fiber.barrier_count = count;
     fiber.at = at;
-    block.release_barrier(id, count, at);
+    block.arrive(fiber);
     suspend();
 }
 
@@ -187,11 +198,11 @@ void meet(const char *what, void *payload, At at, void (*resolve)(void *const *p
     auto &meetings = block.meetings[warp];
     if (meetings.empty()) meetings.push_back({what, 0xffffffffu, 0, at, {}});
     Meeting &meeting = meetings.front();
-    if (std::strcmp(meeting.what, what) != 0 || meeting.at.line != at.line || std::strcmp(meeting.at.file, at.file) != 0)
+    if (!same(meeting.what, what) || !same(meeting.at, at))
         block.fail("thread " + std::to_string(fiber.thread) + " arrives at " + what + " at " + place(at) +
                    " while others of its warp are in " + meeting.what + " at " + place(meeting.at) +
                    ": a divergent warp operation");
-    for (int other = 0; other < 32; ++other) {
+    for (int other = 0; block.ended[warp] > 0 && other < 32; ++other) {
         const Fiber &peer = block.fibers[warp * 32 + other];
         if (peer.waits == Waits::Done)
             block.fail("thread " + std::to_string(peer.thread) + " has ended, while others of its warp wait for it in " +

@@ -50,6 +50,13 @@ struct Meeting {
 
 constexpr int BARRIERS = 16;
 
+// Threads on their way into one barrier.
+struct Gathering {
+    int first = -1;         // one that waits there
+    std::vector<int> lanes; // of each warp that wait there
+    std::vector<int> warps; // those of which all do
+};
+
 struct Launch;
 
 struct Block {
@@ -61,6 +68,8 @@ struct Block {
     SharedMemory shared;
     Clocks clocks;
     std::vector<std::vector<Meeting>> meetings; // by warp
+    std::vector<int> ended;                     // threads of each warp
+    Gathering gatherings[BARRIERS];
     std::vector<Fiber> fibers;
     std::string fault;
 
@@ -68,7 +77,8 @@ struct Block {
     void run(const Launch &launch, uint32_t linear);
     // Ends the block with this fault; never returns to the kernel.
     [[noreturn]] void fail(const std::string &what);
-    void release_barrier(int id, int count, At at);
+    // The fiber is at its barrier; lets all go on if it is the last that the barrier waits for.
+    void arrive(Fiber &fiber);
     std::string describe_waits() const;
 
   private:

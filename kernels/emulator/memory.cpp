@@ -45,7 +45,7 @@ const void *global_read(uint64_t address, size_t bytes, At at) {
         const size_t offset = size_t(static_cast<unsigned char *>(pointer) - buffer.start);
         const uint32_t own = number_of(here());
         for (size_t unit = offset / GLOBAL_GRAIN; unit <= (offset + bytes - 1) / GLOBAL_GRAIN; ++unit) {
-            const uint32_t writer = buffer.writers[unit].load(std::memory_order_relaxed);
+            const uint32_t writer = buffer.writers->of(unit);
             if (writer != 0 && writer != own)
                 here().block->fail("race: " + thread_name(here().thread) + " reads byte " + std::to_string(offset) +
                                    " of '" + buffer.name + "' at " + describe(at) +
@@ -57,14 +57,14 @@ const void *global_read(uint64_t address, size_t bytes, At at) {
 
 void *global_write(uint64_t address, size_t bytes, At at) {
     const Buffer &buffer = buffer_of(address, bytes, at, "writes");
-    if (!buffer.writable)
+    if (!buffer.writers)
         here().block->fail(thread_name(here().thread) + " writes '" + buffer.name + "', which is an input, at " +
                            describe(at));
     void *pointer = plain(address);
     const size_t offset = size_t(static_cast<unsigned char *>(pointer) - buffer.start);
     const uint32_t own = number_of(here());
     for (size_t unit = offset / GLOBAL_GRAIN; unit <= (offset + bytes - 1) / GLOBAL_GRAIN; ++unit) {
-        const uint32_t before = buffer.writers[unit].exchange(own, std::memory_order_relaxed);
+        const uint32_t before = buffer.writers->exchange(unit, own);
         if (before != 0 && before != own)
             here().block->fail("two writers: " + thread_name(here().thread) + " writes byte " + std::to_string(offset) +
                                " of '" + buffer.name + "' at " + describe(at) +
@@ -86,7 +86,7 @@ void SharedMemory::reset(uint32_t dynamic) {
 
 uint32_t SharedMemory::array(const char *name, size_t size, At at) {
     for (const SharedArray &array : arrays)
-        if (array.at.line == at.line && std::strcmp(array.name, name) == 0 && std::strcmp(array.at.file, at.file) == 0)
+        if (same(array.at, at) && same(array.name, name))
             return array.begin;
     const uint32_t begin = (used + 15) / 16 * 16, end = uint32_t(begin + size);
     arrays.push_back({name, at, begin, end});

@@ -386,18 +386,29 @@ impl Memory {
         }
     }
 
-    /// The elements of a contiguous tensor of floating point numbers after a run.
+    /// The elements of a tensor of floating point numbers after a run, row after row.
     ///
     /// # Panics
     /// If the tensor holds no floating point numbers.
     pub fn read(&self, program: &Program, id: Id) -> Cow<'_, [f32]> {
         let (place, tensor) = (program.place(id), program.tensor(id));
         assert!(tensor.dtype.is_float(), "{}: another element type", tensor.name);
-        if let Place::Cuda(cuda) = &self.place {
-            return Cow::Owned(self.download(cuda, place.region, place.offset, tensor.dtype, tensor.len()));
+        let (rows, columns, stride) = (tensor.rows(), tensor.columns(), place.row_stride);
+        // With what lies between rows, but for what is behind the last one: that may be another tensor's.
+        let len = if tensor.is_empty() { 0 } else { (rows - 1) * stride + columns };
+        let all = match &self.place {
+            Place::Cuda(cuda) => {
+                Cow::Owned(self.download(cuda, place.region, place.offset, tensor.dtype, len))
+            }
+            Place::Host(regions) => {
+                let bytes = place.offset..place.offset + len * tensor.dtype.bytes();
+                numbers::widen(tensor.dtype, &regions[place.region as usize].bytes()[bytes])
+            }
+        };
+        if len == tensor.len() {
+            return all;
         }
-        let bytes = tensor.len() * tensor.dtype.bytes();
-        numbers::widen(tensor.dtype, &self.region(place.region).bytes()[place.offset..place.offset + bytes])
+        Cow::Owned(all.chunks(stride).flat_map(|row| &row[..columns]).copied().collect())
     }
 
     /// Exchanges as many bytes of two regions as the shorter one has.

@@ -17,6 +17,10 @@ use std::sync::Arc;
 
 use crate::ops::Op;
 
+/// Bytes of a line of a GPU's memory. cublasLt has its fast kernels for rows that begin on multiples of 16 bytes, and takes
+/// whole lines best (cuBLAS documentation, "Tensor Core Usage"; NVIDIA's guide to matrix products names 128 bytes).
+pub const LINE: usize = 128;
+
 /// A tensor of a [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub(crate) u32);
@@ -296,6 +300,23 @@ impl Graph {
     /// A new activation, to be the output of the node that is pushed next, in the device's storage type.
     pub fn activation(&mut self, name: &str, shape: &[usize]) -> Id {
         self.add(name, shape, self.storage, Role::Activation)
+    }
+
+    /// As [`Graph::activation`]; where the device's products are a library's, its rows begin a whole number of [`LINE`] bytes
+    /// apart. What lies between them belongs to no element: nobody writes it, and nobody may read it. The op that has
+    /// it as its output must reckon with such rows, and so must all that read it; no [segment](Graph::recompute) may.
+    pub fn activation_in_lines(&mut self, name: &str, shape: &[usize]) -> Id {
+        let columns = shape.last().copied().unwrap_or(1);
+        let line = LINE / self.storage.bytes();
+        // The CPU's products take rows of any length.
+        if self.storage == DType::F32 || columns.is_multiple_of(line) {
+            return self.activation(name, shape);
+        }
+        let rows = shape[..shape.len() - 1].iter().product();
+        let whole = self.activation(name, &[rows, columns.next_multiple_of(line)]);
+        let id = self.columns(whole, 0, columns);
+        self.tensors[id.index()].shape = shape.to_vec();
+        id
     }
 
     /// As [`Graph::activation`], but f32 on every device: statistics, losses, what is read by people.

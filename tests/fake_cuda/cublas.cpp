@@ -50,6 +50,9 @@ void store(void *start, int type, size_t i, float value) {
     bits += 0x7fff + (bits >> 16 & 1); // to nearest even; no test multiplies NaNs
     static_cast<uint16_t *>(start)[i] = uint16_t(bits >> 16);
 }
+std::string described(const Layout &l) {
+    return std::to_string(l.rows) + " x " + std::to_string(l.columns) + " by " + std::to_string(l.leading);
+}
 bool fits(const Operation &op, const Layout &a, const Layout &b, const Layout &out) {
     auto rows = [](const Layout &l, bool turned) { return turned ? l.columns : l.rows; };
     auto columns = [](const Layout &l, bool turned) { return turned ? l.rows : l.columns; };
@@ -130,6 +133,7 @@ int cublasLtMatmul(void *, Operation *op, const float *alpha, const void *a, Lay
     if (!fits(*op, *la, *lb, *lo)) return REFUSED;
     const std::string with = op->epilogue == 1 ? "" : " with " + std::to_string(op->epilogue);
     note(std::string(stream->recording ? "record " : "launch ") + "product " + std::to_string(algorithm->data[0]) + with);
+    note("layout " + described(*la) + " and " + described(*lb) + " into " + described(*lo));
     stream->add([op = *op, la = *la, lb = *lb, lo = *lo, a, b, out, scale = *alpha, kept = *beta,
                  which = algorithm->data[0]] {
         auto at = [](const Layout &l, bool turned, uint64_t row, uint64_t column) {

@@ -5,7 +5,8 @@
 //
 // FAKE_CUDA_VERSION, FAKE_CUDA_CAPABILITY (80), FAKE_CUDA_COUNT, FAKE_CUDA_MEMORY: what it pretends to be.
 // FAKE_CUDA_EPILOGUES: `slow` or `none`, else a product's epilogue costs nothing and a kernel a quarter of a product.
-// FAKE_CUDA_LOG: a file that gets a line for each launch. FAKE_CUDA_FAIL: a kernel that goes wrong.
+// FAKE_CUDA_LOG: a file that gets a line for each launch, and for a product one more: the column-major layouts of its
+// factors and its result, each "rows x columns by leading dimension". FAKE_CUDA_FAIL: a kernel that goes wrong.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use evoke::data::vocabulary::Vocabulary;
+
 use super::common::{
     RANDOM, metrics, refused_after, resume, same_tensors, says, scenes, signal_at, succeeded, train,
 };
@@ -122,4 +124,36 @@ fn a_step_is_one_graph() {
         assert_eq!(log.matches("record optimizer_adamw").count(), 1);
         assert_eq!(log.matches("record guard_tally").count(), accumulate);
     }
+}
+
+/// Rows of logits lie in whole lines, whatever the number of words: forward, and where their gradient is read.
+#[test]
+fn rows_of_logits_begin_on_lines() {
+    let Some(libraries) = libraries() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (data, cache) = (scenes(folder.path(), 12, 0), folder.path().join("cache"));
+    let (out, log) = (folder.path().join("run"), folder.path().join("log"));
+    let sets = [&SIZES[..], &["train.steps=2", "model.max_words=4", "train.checkpoint_every=0"]].concat();
+    let set = [("FAKE_CUDA_LOG", log.to_str().unwrap())];
+    succeeded(on_gpu(train(&data, &out, &sets), libraries, &cache, &set).output().unwrap());
+    let vocabulary = Vocabulary::load(&data.join("tokenizer.json")).unwrap().size();
+    assert_ne!(vocabulary % 8, 0, "a vocabulary that needs no care proves nothing");
+    // Bytes of a line, and of an element.
+    let line = 128 / 2;
+    let (width, rows, stride) = (32, 2 * 4, vocabulary.next_multiple_of(line));
+    let (table, hidden) =
+        (format!("{width} x {vocabulary} by {width}"), format!("{width} x {rows} by {width}"));
+    let logits = format!("{vocabulary} x {rows} by {stride}");
+    let log = std::fs::read_to_string(log).unwrap();
+    for product in [
+        format!("layout {table} and {hidden} into {logits}"),
+        format!("layout {table} and {logits} into {hidden}"),
+        format!("layout {hidden} and {logits} into {table}"),
+    ] {
+        assert!(log.lines().any(|found| found == product), "no {product} in {log}");
+    }
+    assert!(
+        !log.contains(&format!("{vocabulary} x {rows} by {vocabulary}")),
+        "rows one after another: {log}"
+    );
 }

@@ -12,7 +12,7 @@ use crate::graph::{DType, Graph, Id};
 use crate::nn::{Parameters, Sites};
 use crate::ops::cross_entropy::{self, Loss};
 use crate::ops::guard;
-use crate::ops::linear::linear;
+use crate::ops::linear;
 use crate::ops::patches::CHANNELS;
 use crate::{Error, Result};
 
@@ -175,7 +175,7 @@ impl Captioner {
 
     fn logits(&self, g: &mut Graph, hidden: Id) -> Result<Id> {
         let table = self.decoder.output_table(g, &self.parameters);
-        g.scope("logits", |g| linear(g, hidden, table, None, None))
+        g.scope("logits", |g| linear::logits(g, hidden, table))
     }
 }
 

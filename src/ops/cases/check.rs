@@ -177,14 +177,55 @@ impl Prepared {
 /// # Errors
 /// If the case cannot be traced.
 pub fn check(case: &Case, device: Device, schedule: u64) -> Result<Outcome> {
-    check_fused(case, device, schedule, false)
+    Ok(check_under(case, device, &[(schedule, false)])?.remove(0))
 }
 
-/// As [`check`]; in the emulator products take their epilogues or not, as `fuses` says.
+/// As [`check`], once for each thread order; in the emulator products take their epilogues or not, as `fuses` beside it
+/// says. The f64 form, which costs more than many a kernel, is worked out once for all.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_fused(case: &Case, device: Device, schedule: u64, fuses: bool) -> Result<Outcome> {
+pub fn check_under(case: &Case, device: Device, runs: &[(u64, bool)]) -> Result<Vec<Outcome>> {
+    let mut expected = None;
+    runs.iter().map(|&(schedule, fuses)| run_once(case, device, schedule, fuses, &mut expected)).collect()
+}
+
+/// What the f64 form says of a case on a device.
+struct Expected {
+    outputs: Vec<Vec<f64>>,
+    /// Sampled elements and their differences, for each of [`Prepared::gradients`].
+    gradients: Vec<(Vec<usize>, Vec<f64>)>,
+    tolerance: f64,
+}
+
+impl Expected {
+    fn of(case: &Case, prepared: &Prepared, reference: &Reference, tolerance: f64) -> Expected {
+        let inputs: Vec<Vec<f64>> =
+            prepared.inputs[..case.inputs.len()].iter().map(|(_, data)| data.as_f64()).collect();
+        let outputs = reference(&inputs);
+        let mut expected = Expected { outputs, gradients: Vec::new(), tolerance };
+        let storage = prepared.program.tensor(prepared.outputs[0]).dtype;
+        if let (Some(plain), true) = (&case.plain, storage != DType::F32) {
+            let rounded = plain(&inputs, &|x| f64::from(numbers::rounded(storage, &[x as f32])[0]));
+            let errors = rounded.iter().zip(&expected.outputs).map(|(found, expected)| {
+                let found: Vec<f32> = found.iter().map(|v| *v as f32).collect();
+                relative(&found, expected)
+            });
+            expected.tolerance = tolerance.max(2.0 * errors.fold(0.0, f64::max));
+        }
+        let of = |(number, _): &(usize, Id)| differences(case, &prepared.seeds, reference, &inputs, *number);
+        expected.gradients = prepared.gradients.iter().map(of).collect();
+        expected
+    }
+}
+
+fn run_once(
+    case: &Case,
+    device: Device,
+    schedule: u64,
+    fuses: bool,
+    expected: &mut Option<Expected>,
+) -> Result<Outcome> {
     let tolerance = if device.storage() == DType::F32 { TOLERANCE } else { TOLERANCE_BF16 };
     let mut outcome =
         Outcome { op: case.op, name: case.name.clone(), ok: false, error: f64::NAN, tolerance, fault: None };
@@ -216,18 +257,8 @@ pub fn check_fused(case: &Case, device: Device, schedule: u64, fuses: bool) -> R
         .iter()
         .zip(&first)
         .all(|(a, b)| a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()));
-    let inputs: Vec<Vec<f64>> =
-        prepared.inputs[..case.inputs.len()].iter().map(|(_, data)| data.as_f64()).collect();
-    let expected = reference(&inputs);
-    let storage = prepared.program.tensor(prepared.outputs[0]).dtype;
-    if let (Some(plain), true) = (&case.plain, storage != DType::F32) {
-        let rounded = plain(&inputs, &|x| f64::from(numbers::rounded(storage, &[x as f32])[0]));
-        let errors = rounded.iter().zip(&expected).map(|(found, expected)| {
-            let found: Vec<f32> = found.iter().map(|v| *v as f32).collect();
-            relative(&found, expected)
-        });
-        outcome.tolerance = outcome.tolerance.max(2.0 * errors.fold(0.0, f64::max));
-    }
+    let expected = expected.get_or_insert_with(|| Expected::of(case, &prepared, reference, tolerance));
+    outcome.tolerance = expected.tolerance;
     let mut worst = (0.0, String::new());
     let mut note = |error: f64, what: String| {
         // A NaN is the worst error there is, and stays.
@@ -235,7 +266,7 @@ pub fn check_fused(case: &Case, device: Device, schedule: u64, fuses: bool) -> R
             worst = (error, what);
         }
     };
-    for (number, (output, expected)) in first.iter().zip(&expected).enumerate() {
+    for (number, (output, expected)) in first.iter().zip(&expected.outputs).enumerate() {
         if output.len() != expected.len() {
             note(f64::NAN, format!("output {number} has {} elements, not {}", output.len(), expected.len()));
         }
@@ -244,13 +275,13 @@ pub fn check_fused(case: &Case, device: Device, schedule: u64, fuses: bool) -> R
     let size = |values: &[f32]| values.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
     let gradients = &first[prepared.outputs.len()..];
     let largest = gradients.iter().map(|g| size(g)).fold(0.0, f64::max);
-    for ((number, _), gradient) in prepared.gradients.iter().zip(gradients) {
-        let (sampled, differences) = differences(case, &prepared.seeds, reference, &inputs, *number);
+    let sampled = prepared.gradients.iter().zip(&expected.gradients);
+    for (((number, _), (sampled, differences)), gradient) in sampled.zip(gradients) {
         let found: Vec<f32> = sampled.iter().map(|&i| gradient[i]).collect();
         // A gradient that is zero by nature (one key has all the weight) is all rounding of its neighbours' size.
         let scale = size(gradient).max(SMALL * largest);
         note(
-            absolute(&found, &differences) / scale.max(f64::MIN_POSITIVE),
+            absolute(&found, differences) / scale.max(f64::MIN_POSITIVE),
             format!("gradient of input {number}"),
         );
         if gradient.iter().any(|v| !v.is_finite()) {

@@ -4,7 +4,8 @@
 //! `loss = -(1 - s) log p[t] - s / V * sum of log p`, `d logits = (p - (1 - s) onehot(t) - s / V) * scale`.
 //! Rows whose target is `ignored` ([`PAD`] for words) are left out. Shapes: logits (rows, words), targets (rows) u32,
 //! scale (1), sums (2): the smoothed loss times scale, and the plain negative log-likelihood in nats (not scaled);
-//! nats (rows): the latter by row.
+//! nats (rows): the latter by row. Rows of logits may lie apart ([`Graph::activation_in_lines`]): kernels take any stride,
+//! and touch nothing between rows; the CPU's lie one after another.
 //!
 //! The scale is 1 / (all target words of the step), so that gradient accumulation adds up to the same mean.
 

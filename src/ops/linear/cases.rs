@@ -1,6 +1,6 @@
 //! Cases of the linear layer.
 
-use super::linear;
+use super::{linear, logits};
 use crate::config::Activation;
 use crate::ops::cases::reference::{gelu, product};
 use crate::ops::cases::{Case, Input};
@@ -10,6 +10,8 @@ const CHECKED: [(usize, usize, usize); 7] =
     [(1, 1, 1), (3, 5, 7), (65, 17, 33), (64, 32, 48), (130, 96, 20), (70, 24, 264), (1100, 3, 8)];
 /// The captioner's at width 256: projection, feed-forward, vocabulary.
 const TIMED: [(usize, usize, usize); 3] = [(3136, 256, 256), (3136, 256, 1024), (320, 256, 10_000)];
+/// As many words as no product likes; with rows one after another and in lines.
+const ODD_VOCABULARY: (usize, usize, usize) = (320, 256, 10_003);
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -23,9 +25,15 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(sizes, activation).against(exact).plain(plain));
         }
     }
+    // Shorter than a line, and longer.
+    for sizes in [(65, 16, 33), (3, 8, 131)] {
+        cases.push(in_lines(sizes).against(move |x| vec![product(&x[0], &x[1], sizes.1)]));
+    }
     for sizes in TIMED {
         cases.push(case(sizes, None));
     }
+    cases.push(case(ODD_VOCABULARY, None));
+    cases.push(in_lines(ODD_VOCABULARY));
     cases.push(case(TIMED[1], Some(Activation::Gelu)));
     cases
 }
@@ -44,6 +52,16 @@ fn case((rows, inputs, outputs): (usize, usize, usize), activation: Option<Activ
     ];
     Case::new(op, format!("{rows} x {inputs} -> {outputs}"), operands, move |g, x| {
         Ok(vec![linear(g, x[0], x[1], Some(x[2]), activation)?])
+    })
+}
+
+/// A product whose rows lie in whole lines where kernels run.
+fn in_lines((rows, inputs, outputs): (usize, usize, usize)) -> Case {
+    let deviation = (inputs as f32).sqrt().recip();
+    let operands =
+        vec![Input::activation(&[rows, inputs], 1.0), Input::weight(&[outputs, inputs], deviation)];
+    Case::new("linear", format!("{rows} x {inputs} -> {outputs} in lines"), operands, |g, x| {
+        Ok(vec![logits(g, x[0], x[1])?])
     })
 }
 

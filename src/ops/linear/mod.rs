@@ -25,15 +25,8 @@ pub fn linear(
     bias: Option<Id>,
     activation: Option<Activation>,
 ) -> Result<Id> {
-    let (rows, inputs) = graph.matrix(x);
-    let (outputs, weight_inputs) = graph.matrix(weight);
-    if inputs != weight_inputs || bias.is_some_and(|b| graph.shape(b) != [outputs]) {
-        return Err(Error::failed(format!(
-            "linear: x is ({rows}, {inputs}), the weight ({outputs}, {weight_inputs}), the bias {:?}",
-            bias.map(|b| graph.shape(b).to_vec())
-        )));
-    }
-    let op = Linear { rows, inputs, outputs, bias: bias.is_some(), activation };
+    let op = Linear::of(graph, x, weight, bias, activation)?;
+    let Linear { rows, outputs, .. } = op;
     let y = graph.activation(op.name(), &[rows, outputs]);
     let mut results = vec![y];
     if activation == Some(Activation::Gelu) {
@@ -42,6 +35,21 @@ pub fn linear(
     }
     let operands: Vec<Id> = [x, weight].into_iter().chain(bias).collect();
     graph.push(op, &operands, &results);
+    Ok(y)
+}
+
+/// Traces `x W^T` for as many outputs as a vocabulary has words, whatever that number: the rows of the result lie as a
+/// GPU's library wants them ([`Graph::activation_in_lines`]). The loss, which takes its gradient in place, keeps them so.
+///
+/// cuBLAS documents 16 bytes for strides and for extents; kernels that copy by TMA need it of strides alone. Extents stay
+/// those of the vocabulary: to pad them, the table would need rows that are no words.
+///
+/// # Errors
+/// As [`linear`].
+pub fn logits(graph: &mut Graph, x: Id, weight: Id) -> Result<Id> {
+    let op = Linear::of(graph, x, weight, None, None)?;
+    let y = graph.activation_in_lines(op.name(), &[op.rows, op.outputs]);
+    graph.push(op, &[x, weight], &[y]);
     Ok(y)
 }
 
@@ -55,6 +63,26 @@ struct Linear {
 }
 
 impl Linear {
+    /// # Errors
+    /// If the inner sizes differ.
+    fn of(
+        graph: &Graph,
+        x: Id,
+        weight: Id,
+        bias: Option<Id>,
+        activation: Option<Activation>,
+    ) -> Result<Linear> {
+        let (rows, inputs) = graph.matrix(x);
+        let (outputs, weight_inputs) = graph.matrix(weight);
+        if inputs != weight_inputs || bias.is_some_and(|b| graph.shape(b) != [outputs]) {
+            return Err(Error::failed(format!(
+                "linear: x is ({rows}, {inputs}), the weight ({outputs}, {weight_inputs}), the bias {:?}",
+                bias.map(|b| graph.shape(b).to_vec())
+            )));
+        }
+        Ok(Linear { rows, inputs, outputs, bias: bias.is_some(), activation })
+    }
+
     fn product_flops(&self) -> f64 {
         2.0 * self.rows as f64 * self.inputs as f64 * self.outputs as f64
     }
