@@ -118,6 +118,7 @@ fn commands_without_a_model_print_what_is_documented() {
     for part in ["weights", "moments", "gradients", "activations", "workspace", "total"] {
         assert!(plan["bytes"][part].is_u64(), "{part} in {plan}");
     }
+    check("plan", &evoke(at, "plan captioner --gpu h200 --set train.steps=5 --json"));
     check("show", &evoke(at, "show positions --grid 2x2 --width 8 --out p.png --json"));
     check("selftest", &evoke(at, "selftest patches --json"));
     check("bench", &evoke(at, "bench patches step --steps 1 --seconds 0.01 --json"));

@@ -33,14 +33,19 @@ const SECONDS: f64 = 0.5;
 
 /// Measures both on the CPU, in about a second.
 pub fn measure() -> Ceilings {
+    measure_in(SECONDS)
+}
+
+/// As [`measure`], in about this many seconds for each.
+pub fn measure_in(seconds: f64) -> Ceilings {
     let from = vec![1.0f32; COPIED];
     let mut to = vec![0.0f32; COPIED];
-    let copy = time(SECONDS, 3, || {
+    let copy = time(seconds, 3, || {
         to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| to.copy_from_slice(from));
     });
     let (a, b) = (normal(1, SIDE * SIDE, 1.0), normal(2, SIDE * SIDE, 1.0));
     let mut c = vec![0.0; SIDE * SIDE];
-    let gemm = time(SECONDS, 3, || {
+    let gemm = time(seconds, 3, || {
         product(&mut c, Write::Set, Matrix::new(&a, SIDE, SIDE), Matrix::new(&b, SIDE, SIDE));
     });
     Ceilings {

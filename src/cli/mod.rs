@@ -13,6 +13,7 @@ mod method;
 mod output;
 mod plan;
 mod plan_foley;
+mod plan_time;
 mod plan_video;
 mod prepare;
 mod prepare_audio;

@@ -1,4 +1,4 @@
-//! `evoke plan foley`: the memory of a training run on sound, by what the backward pass computes again.
+//! `evoke plan foley`: the memory of a training run on sound, by what the backward pass computes again, and its time.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::plan::{RunArgs, memory};
+use super::plan_time::Time;
 use super::prepare::size;
 use super::prepare_media::{fraction, positive};
 use crate::config::foley::Recompute;
@@ -13,6 +14,7 @@ use crate::data::sound::cutter::samples_of;
 use crate::data::sound::{Encoding, SoundSet};
 use crate::models::foley::{Ends, Foley};
 use crate::ops::waveform::Codes;
+use crate::profile::rates::Gpu;
 use crate::train::budget::{self, Budget};
 use crate::train::foley::identity::Identity;
 use crate::train::foley::{self, Config};
@@ -46,6 +48,8 @@ pub(super) struct FoleyArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     device: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<&'static str>,
     parameters: usize,
     batch: usize,
     /// Of a clip.
@@ -55,8 +59,19 @@ struct Report {
     bytes: Budget,
     free: Option<usize>,
     fits: Option<bool>,
+    largest_batch: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<SoundTime>,
     /// What each way of recomputing takes.
     choices: Vec<Choice>,
+}
+
+/// The time of a step, also in samples of sound.
+#[derive(Debug, Serialize)]
+struct SoundTime {
+    #[serde(flatten)]
+    time: Time,
+    sound_samples_per_s: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,9 +83,10 @@ struct Choice {
 
 impl FoleyArgs {
     pub(super) fn run(self, out: &Output) -> Result<()> {
-        let (config, device): (Config, _) = self.run.read()?;
-        let ends = self.ends()?;
-        let free = budget::available(device);
+        let (config, place): (Config, _) = self.run.read()?;
+        let device = place.device;
+        let (ends, train) = self.ends()?;
+        let free = place.free();
         let fits = |bytes: usize| free.map(|free| bytes <= free);
         let planned = |recompute| {
             let mut config = config.clone();
@@ -85,8 +101,16 @@ impl FoleyArgs {
             let bytes = planned(recompute)?.1.total;
             choices.push(Choice { recompute, bytes, fits: fits(bytes) });
         }
+        let largest_batch = |free| {
+            budget::largest_batch(|batch| foley::budget(&model, &config.with_batch(batch), device), free)
+        };
+        let trace = |batch| foley::step(&model, &config, batch, device);
+        let time = place
+            .time(&config, &trace, &model.parameters, train)?
+            .map(|time| SoundTime { sound_samples_per_s: time.samples_per_s() * ends.samples as f64, time });
         let report = Report {
             device: device.name(),
+            gpu: place.gpu.map(Gpu::name),
             parameters: model.parameters.count(),
             batch: config.train.batch,
             samples: ends.samples,
@@ -95,6 +119,8 @@ impl FoleyArgs {
             bytes,
             free,
             fits: fits(bytes.total),
+            largest_batch: free.map(largest_batch),
+            time,
             choices,
         };
         let refused = bytes.check(free, config.train.batch).map_err(|error| advised(error, &report));
@@ -102,9 +128,11 @@ impl FoleyArgs {
         refused
     }
 
-    fn ends(&self) -> Result<Ends> {
+    /// What the model sees and makes, and where there is a data set, the clips that it trains on.
+    fn ends(&self) -> Result<(Ends, Option<usize>)> {
         if let Some(folder) = &self.data {
-            return Identity::of(&SoundSet::open(folder)?).ends();
+            let data = SoundSet::open(folder)?;
+            return Ok((Identity::of(&data).ends()?, Some(data.split("train")?.len())));
         }
         // As `prepare video` cuts clips: whole frames, and as many samples as they last.
         let rate = f64::from(self.fps.0) / f64::from(self.fps.1);
@@ -114,7 +142,7 @@ impl FoleyArgs {
             0 => (self.seconds * f64::from(self.rate)).round() as usize,
             frames => samples_of(frames, self.fps, self.rate),
         };
-        Ok(Ends {
+        let ends = Ends {
             height,
             width,
             frames,
@@ -123,7 +151,8 @@ impl FoleyArgs {
             sample_rate: self.rate,
             classes: Encoding::MuLaw8.levels(),
             codes: Codes::MuLaw,
-        })
+        };
+        Ok((ends, None))
     }
 }
 
@@ -157,13 +186,17 @@ fn told(report: &Report) -> String {
         report.parameters,
         report.batch,
         report.samples,
-        report.device,
-        memory(&report.bytes, report.free)
+        report.gpu.unwrap_or(report.device),
+        memory(&report.bytes, report.free, report.largest_batch)
     );
     text.push_str("\n\nmodel.recompute    total");
     for choice in &report.choices {
         let mark = if choice.recompute == report.recompute { "  (this run)" } else { "" };
         text.push_str(&format!("\n{:<12} {:>11}{mark}", name(choice.recompute), budget::bytes(choice.bytes)));
+    }
+    if let Some(SoundTime { time, sound_samples_per_s }) = &report.time {
+        text.push_str(&format!("\n{}", time.told("clips")));
+        text.push_str(&format!("\n         {sound_samples_per_s:.0} samples of sound a second"));
     }
     text
 }

@@ -64,6 +64,15 @@ impl<M: Model> Default for Settings<M> {
     }
 }
 
+impl<M: Model> Settings<M> {
+    /// The same with another `train.batch`.
+    pub fn with_batch(&self, batch: usize) -> Settings<M> {
+        let mut settings = self.clone();
+        settings.train.batch = batch;
+        settings
+    }
+}
+
 impl Model for Captioner {
     type Loss = Loss;
     const NAME: &'static str = "captioner";

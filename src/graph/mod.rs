@@ -8,6 +8,7 @@
 //! that the optimizer sets back to zero; gradients of activations are written once, and where a value has
 //! several readers their contributions are summed by explicit `add` nodes in the order of the trace.
 
+mod alone;
 mod differentiate;
 pub mod plan;
 mod recompute;

@@ -12,7 +12,7 @@ use crate::graph::plan::{Program, Region};
 use crate::graph::{Graph, Id};
 use crate::nn::Parameters;
 use crate::ops::guard::Words;
-use crate::ops::optimizer::{self, AdamW};
+use crate::ops::optimizer::{self, AdamW, Segment};
 use crate::train::guard::LossGuard;
 
 /// A planned program with the tensors that its caller fills and reads.
@@ -69,6 +69,27 @@ impl<K: Eq + Hash, T> Plans<K, T> {
     }
 }
 
+/// The graph of the optimizer's update of `trained` parameters, and the gradient's norm in it. `guarded`: the device
+/// judges the step by itself.
+pub fn update(
+    device: Device,
+    trained: usize,
+    settings: &Optimizer,
+    segments: &[Segment],
+    guarded: bool,
+) -> (Graph, Id) {
+    let mut graph = Graph::storing(device.storage());
+    let adamw = AdamW {
+        beta1: settings.beta1,
+        beta2: settings.beta2,
+        epsilon: settings.epsilon,
+        clip: settings.clip,
+        average: settings.average,
+    };
+    let norm = optimizer::update(&mut graph, trained, adamw, segments, guarded);
+    (graph, norm)
+}
+
 /// A model's place on a device.
 #[derive(Debug)]
 pub struct Engine {
@@ -94,23 +115,19 @@ impl Engine {
             average: optimizer.is_some_and(|o| o.average > 0.0),
         };
         let trace = |settings: &Optimizer, guarded: bool| {
-            let mut graph = Graph::storing(device.storage());
             let segments = parameters.segments(settings);
-            let adamw = AdamW {
-                beta1: settings.beta1,
-                beta2: settings.beta2,
-                epsilon: settings.epsilon,
-                clip: settings.clip,
-                average: settings.average,
-            };
-            let norm = optimizer::update(&mut graph, parameters.trained(), adamw, &segments, guarded);
+            let (graph, norm) = update(device, parameters.trained(), settings, &segments, guarded);
             Planned { program: Arc::new(Program::new(graph, Region::Work)), ends: norm }
         };
-        let update = optimizer.map(|settings| Arc::new(trace(settings, false)));
-        let guarded = optimizer.map(|settings| trace(settings, true).program);
         let memory = Memory::new(device, sizes)?;
-        let mut engine =
-            Engine { memory, device, trained: parameters.trained(), update, guarded, watch: None };
+        let mut engine = Engine {
+            memory,
+            device,
+            trained: parameters.trained(),
+            update: optimizer.map(|settings| Arc::new(trace(settings, false))),
+            guarded: optimizer.map(|settings| trace(settings, true).program),
+            watch: None,
+        };
         // Constants are there from the start; weights are drawn or loaded.
         engine.draw(parameters, 0);
         Ok(engine)

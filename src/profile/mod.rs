@@ -2,4 +2,5 @@
 
 pub mod attention;
 pub mod rates;
+pub mod step_time;
 pub mod train;

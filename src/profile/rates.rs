@@ -20,6 +20,66 @@ pub struct Datasheet {
     pub flop_per_s: f64,
 }
 
+impl From<Datasheet> for Ceilings {
+    fn from(sheet: Datasheet) -> Ceilings {
+        Ceilings { copy_bytes_per_s: sheet.bytes_per_s, matmul_flop_per_s: sheet.flop_per_s }
+    }
+}
+
+/// A GPU that need not be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Gpu {
+    H100,
+    H200,
+    /// With 80 GB
+    A100,
+    #[value(name = "rtx4090")]
+    Rtx4090,
+}
+
+impl Gpu {
+    /// As its driver would name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Gpu::H100 => "NVIDIA H100 80GB HBM3",
+            Gpu::H200 => "NVIDIA H200",
+            Gpu::A100 => "NVIDIA A100-SXM4-80GB",
+            Gpu::Rtx4090 => "NVIDIA GeForce RTX 4090",
+        }
+    }
+
+    /// Bytes of its memory, by its datasheet.
+    pub fn memory(self) -> usize {
+        match self {
+            Gpu::H100 | Gpu::A100 => 80_000_000_000,
+            Gpu::H200 => 141_000_000_000,
+            Gpu::Rtx4090 => 24_000_000_000,
+        }
+    }
+
+    pub fn datasheet(self) -> Datasheet {
+        let (tflops, terabytes) = match self {
+            Gpu::A100 => (312.0, 2.0),
+            Gpu::H100 => (989.0, 3.35),
+            Gpu::H200 => (989.0, 4.8),
+            Gpu::Rtx4090 => (165.0, 1.0),
+        };
+        Datasheet { bytes_per_s: terabytes * 1e12, flop_per_s: tflops * 1e12 }
+    }
+
+    /// By the name that the driver gives. The PCIe forms of a chip are slower, and are none of these.
+    fn of_name(name: &str) -> Option<Gpu> {
+        match name {
+            n if n.contains("PCIe") || n.contains("NVL") => None,
+            n if n.contains("A100") && n.contains("80GB") => Some(Gpu::A100),
+            n if n.contains("H100") => Some(Gpu::H100),
+            n if n.contains("H200") => Some(Gpu::H200),
+            n if n.contains("RTX 4090") => Some(Gpu::Rtx4090),
+            _ => None,
+        }
+    }
+}
+
 /// Side of the GPU's product, and elements of its sum.
 const SIDE: usize = 8192;
 const SUMMED: usize = 256 << 20;
@@ -57,6 +117,20 @@ pub fn measure(device: Device) -> Result<Ceilings> {
     }
 }
 
+/// Seconds for each of a quick measurement's two rates.
+const QUICK: f64 = 0.15;
+
+/// As [`measure`], but on the CPU in less than half a second.
+///
+/// # Errors
+/// If the device fails.
+pub fn quick(device: Device) -> Result<Ceilings> {
+    match device {
+        Device::Cpu => Ok(ceiling::measure_in(QUICK)),
+        _ => measure(device),
+    }
+}
+
 /// The shortest time of a graph, in seconds a run. `trace` returns the elements of its weights.
 fn best(device: Device, trace: impl FnOnce(&mut Graph) -> Result<usize>) -> Result<f64> {
     let mut graph = Graph::storing(device.storage());
@@ -90,22 +164,7 @@ fn best(device: Device, trace: impl FnOnce(&mut Graph) -> Result<usize>) -> Resu
 /// The datasheet of a GPU; `None` for the CPU and for chips that are not in the table.
 pub fn datasheet(device: Device) -> Option<Datasheet> {
     let Device::Cuda(number) = device else { return None };
-    of_name(&cuda::usable(number).ok()?.name)
-}
-
-/// By the name that the driver gives. The PCIe forms of a chip are slower, and are not in the table.
-fn of_name(name: &str) -> Option<Datasheet> {
-    let figures = |tflops: f64, terabytes: f64| {
-        Some(Datasheet { bytes_per_s: terabytes * 1e12, flop_per_s: tflops * 1e12 })
-    };
-    match name {
-        n if n.contains("PCIe") || n.contains("NVL") => None,
-        n if n.contains("A100") && n.contains("80GB") => figures(312.0, 2.0),
-        n if n.contains("H100") => figures(989.0, 3.35),
-        n if n.contains("H200") => figures(989.0, 4.8),
-        n if n.contains("RTX 4090") => figures(165.0, 1.0),
-        _ => None,
-    }
+    Gpu::of_name(&cuda::usable(number).ok()?.name).map(Gpu::datasheet)
 }
 
 #[cfg(test)]
@@ -114,11 +173,12 @@ mod tests {
 
     #[test]
     fn a_chip_that_is_not_in_the_table_has_no_datasheet() {
-        assert_eq!(of_name("NVIDIA H100 80GB HBM3").map(|d| d.flop_per_s), Some(989e12));
-        assert_eq!(of_name("NVIDIA H200").map(|d| d.bytes_per_s), Some(4.8e12));
         for unknown in ["NVIDIA H100 PCIe", "NVIDIA A100-SXM4-40GB", "NVIDIA H200 NVL", "Tesla T4"] {
-            assert_eq!(of_name(unknown), None, "{unknown}");
+            assert_eq!(Gpu::of_name(unknown), None, "{unknown}");
         }
         assert_eq!(datasheet(Device::Cpu), None);
+        for &gpu in <Gpu as clap::ValueEnum>::value_variants() {
+            assert_eq!(Gpu::of_name(gpu.name()), Some(gpu));
+        }
     }
 }

@@ -86,6 +86,44 @@ impl Budget {
     }
 }
 
+/// Most samples of a batch that are looked at: more than any machine holds.
+const MOST: usize = 1 << 24;
+
+/// The largest batch that takes at most `available` bytes: it does and one more sample would not. 0 where a single
+/// sample is too much. A batch that cannot be planned does not fit.
+pub fn largest_batch(planned: impl Fn(usize) -> Result<Budget>, available: usize) -> usize {
+    let total = |batch: usize| planned(batch).ok().map(|budget| budget.total);
+    let fits = |batch: usize| total(batch).is_some_and(|total| total <= available);
+    let (Some(one), Some(two)) = (total(1), total(2)) else { return usize::from(fits(1)) };
+    if one > available {
+        return 0;
+    }
+    // Memory grows nearly as a line, so the place is near; from there in doubling steps to both sides of it.
+    let each = two.saturating_sub(one).max(1);
+    let guess = (1 + (available - one) / each).min(MOST);
+    let (mut low, mut high, mut step) = (1, guess + 1, 1);
+    if fits(guess) {
+        low = guess;
+        while fits(high) {
+            if high >= MOST {
+                return MOST;
+            }
+            (low, high, step) = (high, high + step, 2 * step);
+        }
+    } else {
+        high = guess;
+        while high > step + 1 && !fits(high - step) {
+            (high, step) = (high - step, 2 * step);
+        }
+        low = if high > step + 1 { high - step } else { low };
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        *(if fits(middle) { &mut low } else { &mut high }) = middle;
+    }
+    low
+}
+
 /// Bytes that a run may still take on a device, where it tells.
 pub fn available(device: Device) -> Option<usize> {
     match device {
@@ -121,6 +159,28 @@ pub fn bytes(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_batch_fits_and_the_next_one_does_not() {
+        // A line, one with steps, and one that bends, as plans do where other tensors become the largest.
+        let shapes: [fn(usize) -> usize; 3] =
+            [|n| 1000 + 70 * n, |n| 500 + n.next_multiple_of(16) * 13, |n| 300 + n * n / 8 + 11 * n];
+        for shape in shapes {
+            let planned = |batch| Ok(Budget { total: shape(batch), ..Budget::default() });
+            for available in [0, 1000, 1070, 1071, 5000, 12_345, 99_999, 10_000_000] {
+                let batch = largest_batch(planned, available);
+                assert!(batch == 0 || shape(batch) <= available, "{batch} in {available}");
+                assert!(shape(batch + 1) > available, "{batch} in {available}");
+            }
+        }
+        // What a device refuses does not fit, however much memory there is.
+        let refused = |batch| match batch {
+            0..=37 => Ok(Budget { total: batch, ..Budget::default() }),
+            _ => Err(Error::failed("too many elements")),
+        };
+        assert_eq!(largest_batch(refused, usize::MAX), 37);
+        assert_eq!(largest_batch(|_| Err(Error::failed("never")), usize::MAX), 0);
+    }
 
     #[test]
     fn a_run_that_does_not_fit_names_the_batch_that_would() {

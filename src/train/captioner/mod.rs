@@ -114,14 +114,23 @@ impl Prepared for CaptionerRun {
     }
 }
 
+/// The longest training step over a batch of this size: forward and backward.
+///
+/// # Errors
+/// If the model cannot be traced.
+pub fn step(model: &Captioner, config: &Config, batch: usize, device: Device) -> Result<Graph> {
+    let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
+    let mut step = Graph::storing(device.storage());
+    model.step(&mut step, batch, config.model.max_words, purpose)?;
+    Ok(step)
+}
+
 /// What the longest training step takes.
 ///
 /// # Errors
 /// If the model cannot be planned.
 pub fn budget(model: &Captioner, config: &Config, device: Device) -> Result<Budget> {
-    let purpose = Purpose { train: true, both_ways: false, label_smoothing: config.loss.label_smoothing };
-    let mut step = Graph::storing(device.storage());
-    model.step(&mut step, config.train.batch, config.model.max_words, purpose)?;
+    let step = step(model, config, config.train.batch, device)?;
     Ok(Budget::of(step, &model.parameters, config.optimizer.average > 0.0, device))
 }
 

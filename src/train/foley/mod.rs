@@ -135,14 +135,23 @@ fn bounded(sound: &Format, seconds: f32) -> usize {
     ((f64::from(seconds) * f64::from(sound.sample_rate)).round() as usize).min(sound.samples)
 }
 
+/// A training step over a batch of this size: forward and backward.
+///
+/// # Errors
+/// If the model cannot be traced.
+pub fn step(model: &Foley, config: &Config, batch: usize, device: Device) -> Result<Graph> {
+    let purpose = Purpose::training(&config.loss);
+    let mut step = Graph::storing(device.storage());
+    model.step(&mut step, batch, model.ends.samples, purpose)?;
+    Ok(step)
+}
+
 /// What a training step takes.
 ///
 /// # Errors
 /// If the model cannot be planned.
 pub fn budget(model: &Foley, config: &Config, device: Device) -> Result<Budget> {
-    let purpose = Purpose::training(&config.loss);
-    let mut step = Graph::storing(device.storage());
-    model.step(&mut step, config.train.batch, model.ends.samples, purpose)?;
+    let step = step(model, config, config.train.batch, device)?;
     Ok(Budget::of(step, &model.parameters, config.optimizer.average > 0.0, device))
 }
 
