@@ -225,7 +225,7 @@ impl Foley {
         Ok(Whole { frames, codes, earlier, made })
     }
 
-    /// Samples after which their positions come again.
+    /// Samples after which their positions come again; groups of them, where those are made.
     pub fn period(&self) -> usize {
         self.parameters.shape(self.decoder.positions)[0]
     }
