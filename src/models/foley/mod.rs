@@ -14,6 +14,7 @@ mod step_tests;
 mod streaming;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::config::foley::Head;
 use crate::config::{self, SoundLoss};

@@ -5,14 +5,15 @@
 
 use super::Foley;
 use super::decoder::{Layer, Samples};
+use super::waiting::Waiting;
 use crate::Result;
 use crate::graph::{DType, Graph, Id};
-use crate::nn::Sites;
+use crate::nn::layers::Linear;
 use crate::ops::attention::Heads;
 use crate::ops::attention::decode::{Cache, decode, decode_fixed};
 use crate::ops::embedding::embedding_at;
+use crate::ops::few_rows::{Ring, Weights};
 use crate::ops::positions::add_position_at;
-use crate::ops::ring::store;
 use crate::ops::waveform::decoded::groups_as_heard;
 
 /// The tensors of one step of streaming. The rings are inputs that outlive the step.
@@ -54,7 +55,6 @@ impl Foley {
     pub fn extend(&self, g: &mut Graph, batch: usize, most: usize) -> Result<Next> {
         let (config, p) = (&self.config, &self.parameters);
         let width = config.width;
-        let mut sites = Sites::default();
         let codes = match self.decoder.samples {
             Samples::Codes { .. } => g.input("codes", &[batch], DType::U32),
             Samples::Groups { .. } => g.input("codes", &[batch, config.group], DType::U32),
@@ -78,32 +78,42 @@ impl Foley {
                 add_position_at(g, x, position, positions)?
             }
         };
-        let mut residual = self.decoder.start(g, p, x)?;
+        let mut waiting = Waiting::new(x, self.decoder.first_norm, config.norm);
+        let weights = |linear: &Linear, g: &mut Graph, activation| {
+            let (weight, bias) = linear.on(g, p);
+            Weights { weight, bias: Some(bias), activation }
+        };
         for layer in &self.decoder.layers {
             let (capacity, pinned) = layer.ring(most);
             let sizes = Cache { batch, heads: config.heads, capacity, pinned };
-            let qkv = layer.attention.qkv.trace(g, p, residual.branch_input, None)?;
             let cache = g.input_activation("cache", &[batch * capacity, 2 * width]);
-            let newest = g.columns(qkv, width, 2 * width);
-            let stored = store(g, newest, count, cache, sizes)?;
-            let operands =
-                [g.columns(qkv, 0, width), g.columns(stored, 0, width), g.columns(stored, width, width)];
-            let mixed = decode(g, operands, count, sizes, &layer.patterns)?;
-            let branch = layer.attention.out.trace(g, p, mixed, None)?;
-            residual = residual.join(g, p, branch, &layer.attention_norm, config.norm, None)?;
+            let ring = Ring { cache, count, sizes };
+            let qkv = weights(&layer.attention.qkv, g, None);
+            let (q, stored) = waiting.through(g, p, qkv, Some(ring))?;
+            let stored = stored.unwrap_or(cache);
+            let (k, v) = (g.columns(stored, 0, width), g.columns(stored, width, width));
+            let mixed = decode(g, [q, k, v], count, sizes, &layer.patterns)?;
+            waiting.join(layer.attention.out.trace(g, p, mixed, None)?, layer.attention_norm);
             if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
-                let q = cross.query.trace(g, p, residual.branch_input, None)?;
+                let query = weights(&cross.query, g, None);
+                let (q, _) = waiting.through(g, p, query, None)?;
                 let (k, v) = cross.keys_and_values(g, memory, width);
                 let queries = config.sequence(self.ends.samples);
                 let heads = Heads { batch, heads: config.heads, queries, keys: self.tokens() };
                 let mixed = decode_fixed(g, [q, k, v], moment, heads, &[self.decoder.near])?;
-                let branch = cross.out.trace(g, p, mixed, None)?;
-                residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
+                waiting.join(cross.out.trace(g, p, mixed, None)?, cross.norm);
             }
-            let branch = layer.branch(g, p, config, residual)?;
-            residual = layer.join(g, p, config, residual, branch, &mut sites)?;
+            let first = weights(&layer.feed_forward.first, g, Some(config.activation));
+            let (inner, _) = waiting.through(g, p, first, None)?;
+            waiting.join(layer.feed_forward.second.trace(g, p, inner, None)?, layer.feed_forward_norm);
         }
-        let made = self.decoder.leave(g, p, residual.branch_input)?;
+        let output = match self.decoder.samples {
+            Samples::Codes { output, .. } => {
+                Weights { weight: p.on(g, output), bias: None, activation: None }
+            }
+            Samples::Groups { leave, .. } => weights(&leave, g, None),
+        };
+        let (made, _) = waiting.through(g, p, output, None)?;
         g.keep(made);
         Ok(Next { codes, earlier, position, count, moment, memory, made })
     }
@@ -123,7 +133,8 @@ mod tests {
     use crate::config::foley::{Head, Preset, Table, Tokens};
     use crate::config::{self, NormOrder};
     use crate::device::StepState;
-    use crate::graph::plan::Region;
+    use crate::device::gpu::{Backend, Kernels, Launcher, Param, Product, Span};
+    use crate::graph::plan::{Program, Region};
     use crate::ops::cases::random;
 
     /// Streams `samples` given codes and compares every row of logits with the whole sequence's.
@@ -283,6 +294,57 @@ mod tests {
         groups_agree(&config::Foley { sample_positions: Table::Learned, ..groups(3, 9) }, long);
         let blind = Ends { frames: 0, height: 0, width: 0, frame_rate: (0, 1), ..long };
         groups_agree(&groups(10, 4), blind);
+    }
+
+    /// Counts launches; a product of the library is none of ours.
+    #[derive(Default)]
+    struct Counted {
+        kernels: Vec<String>,
+        products: usize,
+    }
+
+    impl Backend for Counted {
+        fn launch(&mut self, kernel: &str, _: [u32; 3], _: &[Param]) -> Result<()> {
+            self.kernels.push(kernel.into());
+            Ok(())
+        }
+
+        fn product(&mut self, _: &Product) -> Result<()> {
+            self.products += 1;
+            Ok(())
+        }
+
+        fn fuses(&mut self, _: &Product, _: &Product, _: &mut Kernels) -> Result<bool> {
+            Ok(true)
+        }
+
+        fn zero(&mut self, _: &Span) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_layer_of_a_step_is_eight_launches_on_a_gpu_and_five_where_it_sees_no_frames() {
+        let launches = |config: &config::Foley, batch: usize| {
+            let model = Foley::new(config, ends()).unwrap();
+            let mut graph = Graph::storing(DType::BF16);
+            model.extend(&mut graph, batch, 40).unwrap();
+            let program = Program::new(graph, Region::Decode);
+            let mut counted = Counted::default();
+            for node in &program.nodes {
+                let mut launcher = Launcher::new(&program, node, DType::BF16, &mut counted);
+                node.op.cuda(&mut launcher).unwrap();
+            }
+            (counted.kernels.len(), counted.products)
+        };
+        // Heads as wide as kernels take them; the embedding and the logits stand around the layers.
+        let config = config::Foley { width: 64, period: 128, decoder_layers: 4, cross_every: 2, ..small() };
+        for norm in [NormOrder::Pre, NormOrder::Post] {
+            let config = config::Foley { norm, ..config.clone() };
+            assert_eq!(launches(&config, 1), (2 * 8 + 2 * 5 + 2, 0));
+            assert_eq!(launches(&config, 64), (2 * 8 + 2 * 5 + 2, 0));
+        }
+        assert!(launches(&config, 65).1 > 0, "many rows are the library's");
     }
 
     #[test]
