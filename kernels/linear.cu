@@ -13,6 +13,7 @@
 // sums go over pieces of ROWS rows (a thread's rows in order, then the warps in order), and the pieces' partial sums
 // by SUM_WARPS warps in turn, which meet in order: fixed by the shape, so they repeat bit for bit. They are summed from
 // dz before it is rounded.
+#include "activation.cuh"
 #include "primitives/memory.cuh"
 #include "primitives/numbers.cuh"
 #include "primitives/warp.cuh"
@@ -26,16 +27,6 @@ constexpr int BATCH = 4;
 constexpr int FORWARD_ROWS = WARPS * BATCH, ROWS = 2 * FORWARD_ROWS;
 // Warps that share one column's partial sums: a thousand pieces are 64 loads each.
 constexpr int SUM_WARPS = 16;
-
-enum class Activation { None, Gelu, Relu };
-
-// The normal distribution function.
-EVOKE_DEVICE float normal_cdf(float x) {
-    constexpr float SQRT_HALF = 0.70710678f;
-    return 0.5f + 0.5f * erf(x * SQRT_HALF);
-}
-
-EVOKE_DEVICE float gelu(float x) { return x * normal_cdf(x); }
 
 // cdf(x) + x density(x).
 EVOKE_DEVICE float gelu_derivative(float x) {
@@ -82,8 +73,7 @@ EVOKE_DEVICE void forward_piece(Global<T> y, Global<const T> from, int rows, int
         for (int j = 0; j < N; ++j) {
             const float z = to_float(loaded[i].at[j]);
             if constexpr (A == Activation::Gelu) result.at[j] = from_float<T>(gelu(z));
-            // Not `max`, which would make a NaN 0.
-            else result.at[j] = from_float<T>(z < 0.0f ? 0.0f : z);
+            else result.at[j] = from_float<T>(relu(z));
         }
         y.template store_vec<N>(size_t(row) * width + column, result);
     }

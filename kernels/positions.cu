@@ -2,6 +2,7 @@
 //
 // forward:  y[b, t] = dropout(x[b, t] + positions[t])
 // backward: dx = mask(dy); d positions[t] += sum over b of mask(dy[b, t])
+// Forward also takes a position that lives in device memory, from which on the rows count (a step of decoding).
 // Backward also takes positions that come again after `period` tokens: d positions[t] is then the sum over all tokens
 // t, t + period, ... of each sequence.
 //
@@ -21,11 +22,13 @@ constexpr int FORWARD_WARPS = 4;
 constexpr int POSITION_WARPS = 8;
 
 template <class T>
-EVOKE_DEVICE void add_positions(Global<T> y, Global<const T> x, Global<const float> positions, const Dropout &dropout,
-                                int rows, int length, int width) {
+EVOKE_DEVICE void add_positions(Global<T> y, Global<const T> x, Global<const float> positions,
+                                Global<const uint32_t> first, const Dropout &dropout, int rows, int length, int period,
+                                int width) {
     const int row = block_x() * FORWARD_WARPS + warp();
     if (row >= rows) return;
-    const size_t start = size_t(row) * width, position = size_t(row % length) * width;
+    const unsigned place = ((first ? first.load(0) : 0u) + unsigned(row % length)) % unsigned(period);
+    const size_t start = size_t(row) * width, position = size_t(place) * width;
     for (Columns columns = {0, width}; columns.first < width; columns.first += CHUNK) {
         float v[PIECE], p[PIECE];
         columns.load(v, x, start);
@@ -67,11 +70,12 @@ EVOKE_DEVICE void positions_backward(Global<float> dpositions, Global<T> dx, Glo
 
 using namespace evoke;
 
-// x, y (rows, width); positions (length, width).
+// x, y (rows, width), sequences of `length` rows; positions (period, width); `first`, where there is one, is the position
+// of a sequence's first row.
 EVOKE_KERNEL(positions_forward_bf16, FORWARD_WARPS * WARP, 0, Global<bf16> y, Global<const bf16> x,
-             Global<const float> positions, Global<const uint32_t> state, int rows, int length, int width,
-             unsigned site, unsigned threshold, float kept_scale) {
-    add_positions(y, x, positions, dropout_of(state, site, threshold, kept_scale), rows, length, width);
+             Global<const float> positions, Global<const uint32_t> first, Global<const uint32_t> state, int rows,
+             int length, int period, int width, unsigned site, unsigned threshold, float kept_scale) {
+    add_positions(y, x, positions, first, dropout_of(state, site, threshold, kept_scale), rows, length, period, width);
 }
 
 // dpositions (period, width) is added to; dx, dy (batch * length, width). Either output may be null.

@@ -51,7 +51,7 @@ fn settings_that_do_not_exist_or_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let data = scenes(folder.path(), 8, 0);
     let out = folder.path().join("run");
-    let cases: [(&str, &[&str]); 7] = [
+    let cases: [(&str, &[&str]); 8] = [
         ("model.witdh=32", &["model.witdh", "nearest is model.width"]),
         ("trian.batch=32", &["trian.batch", "nearest is train.batch"]),
         ("model.width=many", &["model.width", "many"]),
@@ -59,6 +59,10 @@ fn settings_that_do_not_exist_or_do_not_fit() {
         ("model.patch=5", &["model.patch", "5", "32"]),
         ("model.patch=64", &["model.patch", "64", "32"]),
         ("train.batch=0", &["train.batch is 0", "at least 1"]),
+        (
+            "train.evaluate_sounds=3",
+            &["train.evaluate_sounds does nothing for the captioner", "leave it out"],
+        ),
     ];
     for (set, parts) in cases {
         refused_train(&data, &out, &[set], 2, parts);
@@ -84,6 +88,7 @@ fn print_config_round_trip() {
     };
     let first = print(&sets);
     says(&first, &["width = 64", "stem = \"convolution\""]);
+    assert!(!first.contains("evaluate_sounds") && !first.contains("evaluate_seconds"), "{first}");
     let file = folder.path().join("config.toml");
     std::fs::write(&file, &first).unwrap();
     assert_eq!(print(&["--config", text(&file)]), first);

@@ -12,7 +12,9 @@
 // Reads every visible key and value once, 4 D bytes and 4 D FLOPs a key: bound by memory, so no tensor cores. A block
 // takes a head of a sequence. D / 8 lanes share a key, 16 bytes each; each group of lanes keeps four keys on their way
 // and an online softmax of its own, and the groups' results are merged at the end. A few sequences of few heads do not
-// fill a GPU: then a step costs the latency of one block.
+// fill a GPU: then a step costs the latency of one block, which goes with the keys that it takes one after another. So
+// blocks are four times as large where there are few of them and long lists: 512 keys of 64 channels are two turns for a
+// group, not eight.
 //
 // Accumulates in f32. Deterministic: which keys a group takes, and the order of the merges, follow from the sizes.
 //
@@ -22,8 +24,8 @@
 
 namespace evoke {
 
-constexpr int DECODE_THREADS = 128;
-constexpr int DECODE_WARPS = DECODE_THREADS / WARP;
+// Of a block, and of one where there are few blocks: as many as a multiprocessor has room for with their registers.
+constexpr int DECODE_THREADS = 128, DECODE_MANY = 512;
 // Keys that a group of lanes has on their way: with their values 8 loads of 16 bytes a thread.
 constexpr int DECODE_AHEAD = 4;
 
@@ -90,13 +92,13 @@ struct Mixture {
     }
 };
 
-template <class T, int D>
+template <class T, int D, int THREADS>
 EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<const T> k, Global<const T> v,
                                    Global<const uint32_t> number, Global<const uint32_t> key_lengths,
                                    const DecodeSizes &sizes, const PatternTable &table) {
     constexpr int CHUNKS = D / CHUNK;
     constexpr int LANES = CHUNKS <= 2 ? 2 : CHUNKS <= 4 ? 4 : CHUNKS <= 8 ? 8 : 16; // of a key, a power of two
-    constexpr int GROUPS = DECODE_THREADS / LANES;
+    constexpr int GROUPS = THREADS / LANES, WARPS = THREADS / WARP;
     const int batch = block_x() / sizes.heads, head = block_x() % sizes.heads;
     const bool stays = sizes.queries > 0;
     const int loaded = int(number.load(0)), keys = stays ? sizes.capacity : loaded;
@@ -145,8 +147,8 @@ EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<cons
         for (int i = 0; i < CHUNK; ++i) other[i] = shuffle_xor(mixture.channels[i], mask);
         mixture.merge(highest, sum, other);
     }
-    EVOKE_SHARED(float, of_warps, DECODE_WARPS * LANES * CHUNK);
-    EVOKE_SHARED(float, statistics, DECODE_WARPS * LANES * 2);
+    EVOKE_SHARED(float, of_warps, WARPS * LANES * CHUNK);
+    EVOKE_SHARED(float, statistics, WARPS * LANES * 2);
     const int place = warp() * LANES + chunk;
     if (lane() < LANES) {
         statistics.store_vec<2>(2 * place, {{mixture.highest, mixture.sum}});
@@ -158,7 +160,7 @@ EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<cons
     sync_block();
     if (warp() != 0 || lane() >= CHUNKS) return;
     EVOKE_UNROLL
-    for (int w = 1; w < DECODE_WARPS; ++w) {
+    for (int w = 1; w < WARPS; ++w) {
         const int from = w * LANES + chunk;
         const Vec<float, 2> pair = statistics.load_vec<2>(2 * from);
         float other[CHUNK];
@@ -176,19 +178,22 @@ EVOKE_DEVICE void attention_decode(Global<T> out, Global<const T> q, Global<cons
 
 } // namespace evoke
 
-#define DECODE(T, D)                                                                                                   \
-    EVOKE_KERNEL(attention_decode_##T##_##D, evoke::DECODE_THREADS, 0, evoke::Global<evoke::T> out,                    \
-                 evoke::Global<const evoke::T> q, evoke::Global<const evoke::T> k, evoke::Global<const evoke::T> v,    \
-                 evoke::Global<const uint32_t> number, evoke::Global<const uint32_t> key_lengths,                  \
-                 evoke::DecodeSizes sizes, evoke::PatternTable table) {                                             \
-        evoke::attention_decode<evoke::T, D>(out, q, k, v, number, key_lengths, sizes, table);                  \
+#define DECODE(NAME, THREADS, T, D)                                                                                    \
+    EVOKE_KERNEL(NAME##_##T##_##D, evoke::THREADS, 0, evoke::Global<evoke::T> out, evoke::Global<const evoke::T> q,    \
+                 evoke::Global<const evoke::T> k, evoke::Global<const evoke::T> v,                                     \
+                 evoke::Global<const uint32_t> number, evoke::Global<const uint32_t> key_lengths,                      \
+                 evoke::DecodeSizes sizes, evoke::PatternTable table) {                                                \
+        evoke::attention_decode<evoke::T, D, evoke::THREADS>(out, q, k, v, number, key_lengths, sizes, table);         \
     }
+#define DECODE_BOTH(T, D)                                                                                              \
+    DECODE(attention_decode, DECODE_THREADS, T, D)                                                                     \
+    DECODE(attention_decode_many, DECODE_MANY, T, D)
 
-DECODE(bf16, 32)
-DECODE(bf16, 64)
-DECODE(bf16, 96)
-DECODE(bf16, 128)
-DECODE(f16, 32)
-DECODE(f16, 64)
-DECODE(f16, 96)
-DECODE(f16, 128)
+DECODE_BOTH(bf16, 32)
+DECODE_BOTH(bf16, 64)
+DECODE_BOTH(bf16, 96)
+DECODE_BOTH(bf16, 128)
+DECODE_BOTH(f16, 32)
+DECODE_BOTH(f16, 64)
+DECODE_BOTH(f16, 96)
+DECODE_BOTH(f16, 128)

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::evaluate::Args;
-use super::sound::{bar, folder_of, tell};
+use super::sound::{bar, draws_nothing, folder_of, tell};
 use crate::data::sound::SoundSet;
 use crate::decode::Method;
 use crate::decode::sampling::Sampling;
@@ -55,6 +55,9 @@ impl Args {
         }
         let (encoding, batch) = (trained.identity.sound.encoding, trained.config.train.batch);
         let session = &mut trained.session;
+        if session.model.groups() && self.listen > 0 && self.method.draws() {
+            out.note(draws_nothing("--temperature"));
+        }
         let report = evaluate::evaluate(session, &split, &clips, encoding, batch)?;
         let mut heard = None;
         if self.listen > 0 {

@@ -27,6 +27,11 @@ pub struct MethodArgs {
 }
 
 impl MethodArgs {
+    /// Whether a temperature was given.
+    pub fn draws(&self) -> bool {
+        self.temperature.is_some()
+    }
+
     /// # Errors
     /// A beam of 0, a temperature or probability out of range.
     pub fn method(&self) -> Result<Method> {

@@ -33,14 +33,15 @@ pub struct Args {
     /// Sounds of each video, drawn with different numbers
     #[arg(long, default_value_t = 1, value_name = "N")]
     variations: usize,
-    /// Below 1: surer sounds; above 1: wilder ones
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f32,
-    /// Draw from the most probable samples that together hold this probability
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    top_p: f32,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Below 1: surer sounds; above 1: wilder ones [default: 1]
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Draw from the most probable samples that together hold this probability [default: 1]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Of the draws [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
     /// A WAV file at the run's rate that every sound begins with
     #[arg(long, value_name = "FILE.wav")]
     prompt: Option<PathBuf>,
@@ -78,6 +79,9 @@ impl Args {
         if !format.pictures() && !self.videos.is_empty() {
             return Err(Error::usage("the run was trained on sound alone: leave the video out"));
         }
+        if trained.session.model.groups() {
+            self.check_groups(out)?;
+        }
         let films = self.films(&format)?;
         let seconds = self.seconds.or_else(|| films.iter().map(|film| film.seconds).reduce(f64::max));
         let seconds = seconds.unwrap_or(format.seconds());
@@ -97,8 +101,12 @@ impl Args {
             Some(path) => repeated(&read_prompt(path, &format)?, clips),
             None => Vec::new(),
         };
-        let sampling =
-            Sampling { temperature: self.temperature, top_k: 0, top_p: self.top_p, seed: self.seed };
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_k: 0,
+            top_p: self.top_p.unwrap_or(1.0),
+            seed: self.seed.unwrap_or(1),
+        };
         let request = Request { clips, frames: &frames, samples, prompt: &prompt, sampling };
         let bar = bar(samples, self.quiet);
         let made = sound(&mut trained.session, &request, &mut |tick| {
@@ -137,11 +145,11 @@ impl Args {
     fn check(&self) -> Result<()> {
         let wrong = |line: String| Err(Error::usage(line));
         // Written so that NaN is refused.
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return wrong(format!("--temperature {}: must be above 0", self.temperature));
+        if let Some(temperature) = self.temperature.filter(|t| !(*t > 0.0 && t.is_finite())) {
+            return wrong(format!("--temperature {temperature}: must be above 0"));
         }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return wrong(format!("--top-p {}: must be above 0 and at most 1", self.top_p));
+        if let Some(top_p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return wrong(format!("--top-p {top_p}: must be above 0 and at most 1"));
         }
         if self.variations == 0 {
             return wrong("--variations 0: at least one sound is to be made".into());
@@ -152,6 +160,26 @@ impl Args {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Groups of samples are made and not drawn.
+    fn check_groups(&self, out: &Output) -> Result<()> {
+        if self.variations > 1 {
+            return Err(Error::usage(format!(
+                "--variations {}: the run's model.head = \"groups\" draws nothing, so all would be the same",
+                self.variations
+            )));
+        }
+        let given = [
+            ("--temperature", self.temperature.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        let given: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if !given.is_empty() {
+            out.note(draws_nothing(&given.join(", ")));
+        }
+        Ok(())
     }
 
     /// Refuses what could not be written before the minutes that its sound takes.
@@ -192,6 +220,13 @@ impl Args {
             _ => format!("{}-{stem}-{}.wav", video + 1, variation + 1),
         }))
     }
+}
+
+/// What these options change of a run that makes groups.
+pub(super) fn draws_nothing(options: &str) -> String {
+    format!(
+        "{options}: without effect, since the run's model.head = \"groups\" makes waveforms and draws nothing"
+    )
 }
 
 /// What the model sees of a video.

@@ -100,7 +100,8 @@ pub enum Preset {
 pub enum Head {
     /// The probability of each of the 256 codes, sample by sample.
     Classes,
-    /// The waveform of the next `group` samples at once, under the spectrogram loss: the ancestor's regression.
+    /// The waveform of the next `group` samples at once, from the groups before and the frames, under the spectrogram loss:
+    /// the ancestor's regression. `evoke sound` makes it too, and draws nothing.
     Groups,
 }
 

@@ -35,16 +35,29 @@ impl<M: Model> Settings<M> {
         self.with_text(&text, &path.display().to_string(), sets)
     }
 
+    /// The settings that a run wrote down. An earlier release wrote keys of [`Model::WITHOUT`] too: they did nothing then,
+    /// and are passed over.
+    ///
+    /// Errors: as [`Settings::load`].
+    pub fn stored(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).at("read", file)?;
+        Self::default().changed(&text, &file.display().to_string(), &[], true)
+    }
+
     /// The same from TOML that is at hand; `place` names it in errors.
     pub fn with_text(&self, text: &str, place: &str, sets: &[String]) -> Result<Self> {
-        let known = Self::default().to_table()?;
+        self.changed(text, place, sets, false)
+    }
+
+    fn changed(&self, text: &str, place: &str, sets: &[String], stored: bool) -> Result<Self> {
+        let keys = Keys { known: Self::default().to_table()?, model: M::NAME, without: M::WITHOUT, stored };
         let mut table = self.to_table()?;
-        let mut settings = from_text(text, place, &known)?;
+        let mut settings = from_text(text, place, &keys)?;
         for set in sets {
-            settings.push(from_set(set, &known)?);
+            settings.push(from_set(set, &keys)?);
         }
         for setting in settings {
-            try_alone::<M>(&setting, &known)?;
+            try_alone::<M>(&setting, &keys.known)?;
             if let Some(Value::Table(section)) = table.get_mut(&setting.section) {
                 section.insert(setting.key, setting.value);
             }
@@ -55,8 +68,17 @@ impl<M: Model> Settings<M> {
     }
 }
 
+/// The keys that there are, and how others are told.
+struct Keys {
+    known: Table,
+    model: &'static str,
+    without: &'static [&'static str],
+    /// What is read are a run's own settings: keys of `without` are passed over.
+    stored: bool,
+}
+
 /// The settings in a TOML text, in no order of importance: each key occurs once.
-fn from_text(text: &str, path: &str, known: &Table) -> Result<Vec<Setting>> {
+fn from_text(text: &str, path: &str, among: &Keys) -> Result<Vec<Setting>> {
     let line_of = |at: usize| text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
     let not_toml = |error: toml::de::Error| {
         let line = error.span().map(|span| format!(" line {}", line_of(span.start))).unwrap_or_default();
@@ -68,30 +90,34 @@ fn from_text(text: &str, path: &str, known: &Table) -> Result<Vec<Setting>> {
     for (name, content) in spans.get_ref() {
         let origin = |at: &Spanned<_>| format!("{path} line {}", line_of(at.span().start));
         let (section, DeValue::Table(keys)) = (name.get_ref().to_string(), content.get_ref()) else {
-            return Err(unknown(&origin(name), name.get_ref(), known));
+            return Err(unknown(&origin(name), name.get_ref(), among));
         };
         for key in keys.keys() {
             let value = values.get(&section).and_then(|table| table.get(key.get_ref().as_ref()));
             let full = format!("{section}.{}", key.get_ref());
             match value {
-                Some(value) if lookup(known, &section, key.get_ref()).is_some() => settings.push(Setting {
-                    section: section.clone(),
-                    key: key.get_ref().to_string(),
-                    value: value.clone(),
-                    origin: origin(key),
-                }),
-                _ => return Err(unknown(&origin(key), &full, known)),
+                Some(value) if lookup(&among.known, &section, key.get_ref()).is_some() => {
+                    settings.push(Setting {
+                        section: section.clone(),
+                        key: key.get_ref().to_string(),
+                        value: value.clone(),
+                        origin: origin(key),
+                    })
+                }
+                _ if among.stored && among.without.contains(&full.as_str()) => {}
+                _ => return Err(unknown(&origin(key), &full, among)),
             }
         }
-        if keys.is_empty() && !known.contains_key(&section) {
-            return Err(unknown(&origin(name), &section, known));
+        if keys.is_empty() && !among.known.contains_key(&section) {
+            return Err(unknown(&origin(name), &section, among));
         }
     }
     Ok(settings)
 }
 
 /// The setting in `key=value`.
-fn from_set(set: &str, known: &Table) -> Result<Setting> {
+fn from_set(set: &str, among: &Keys) -> Result<Setting> {
+    let known = &among.known;
     let origin = format!("--set {set}");
     let (name, raw) = set
         .split_once('=')
@@ -101,12 +127,12 @@ fn from_set(set: &str, known: &Table) -> Result<Setting> {
         Some((section, key)) if lookup(known, section, key).is_some() => {
             (section.to_string(), key.to_string())
         }
-        Some(_) => return Err(unknown(&origin, name, known)),
+        Some(_) => return Err(unknown(&origin, name, among)),
         None => {
             let holders: Vec<&String> =
                 known.keys().filter(|section| lookup(known, section, name).is_some()).collect();
             match holders[..] {
-                [] => return Err(unknown(&origin, name, known)),
+                [] => return Err(unknown(&origin, name, among)),
                 [section] => (section.clone(), name.to_string()),
                 _ => {
                     let names: Vec<String> =
@@ -158,9 +184,14 @@ fn try_alone<M: Model>(setting: &Setting, known: &Table) -> Result<()> {
 }
 
 /// The error for a key that does not exist, with the nearest that does.
-fn unknown(origin: &str, name: &str, known: &Table) -> Error {
+fn unknown(origin: &str, name: &str, among: &Keys) -> Error {
     let leaf = name.rsplit('.').next().unwrap_or(name);
-    let nearest = known
+    let other = |full: &&&str| **full == name || full.rsplit('.').next() == Some(name);
+    if let Some(full) = among.without.iter().find(other) {
+        return Error::usage(format!("{origin}: {full} does nothing for the {}; leave it out", among.model));
+    }
+    let nearest = among
+        .known
         .iter()
         .flat_map(|(section, keys)| {
             keys.as_table().into_iter().flat_map(Table::keys).map(move |key| (section, key))
@@ -249,6 +280,26 @@ mod tests {
         refused("", &["learningrate=3"], &["nearest is optimizer.learning_rate"]);
         refused("", &["model=3"], &["no key model"]);
         refused("", &["width"], &["--set width", "expects key=value"]);
+    }
+
+    #[test]
+    fn bug_a_captioner_took_settings_of_sounds_that_it_does_not_make() {
+        let told = ["train.evaluate_sounds does nothing for the captioner", "leave it out"];
+        refused("[train]\nevaluate_sounds = 2\n", &[], &[&["my.toml line 2"][..], &told].concat());
+        refused("", &["evaluate_sounds=2"], &[&["--set evaluate_sounds=2"][..], &told].concat());
+        refused(
+            "",
+            &["train.evaluate_seconds=0"],
+            &["train.evaluate_seconds does nothing for the captioner"],
+        );
+        let printed = Config::default().to_toml().unwrap();
+        assert!(!printed.contains("evaluate_s") && !printed.contains("sound"), "{printed}");
+        type Foley = Settings<crate::config::Foley>;
+        let foley = Foley::load(None, &["evaluate_sounds=7".to_string()]).unwrap();
+        assert_eq!(foley.train.evaluate_sounds, 7);
+        let printed = foley.to_toml().unwrap();
+        let lines = ["\nevaluate_sounds = 7\n", "\nevaluate_seconds = 1.0\n"];
+        assert!(lines.iter().all(|line| printed.contains(line)), "{printed}");
     }
 
     #[test]

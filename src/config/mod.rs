@@ -44,6 +44,8 @@ pub trait Model: Section {
     /// The names of the structs of `[model]` and `[loss]`, and the source that describes their keys.
     const SECTIONS: [&'static str; 2];
     const SOURCE: &'static str;
+    /// Keys of the common sections that do nothing for this model: it has no such setting, and is given none.
+    const WITHOUT: &'static [&'static str] = &[];
 
     /// Channels of a token.
     fn width(&self) -> usize;
@@ -78,6 +80,7 @@ impl Model for Captioner {
     const NAME: &'static str = "captioner";
     const SECTIONS: [&'static str; 2] = ["Captioner", "Loss"];
     const SOURCE: &'static str = include_str!("mod.rs");
+    const WITHOUT: &'static [&'static str] = &["train.evaluate_sounds", "train.evaluate_seconds"];
 
     fn width(&self) -> usize {
         self.width
@@ -215,9 +218,9 @@ pub struct Train {
     pub evaluate_every: usize,
     /// Pictures looked at in each evaluation; 0 means all.
     pub evaluate_pictures: usize,
-    /// Foley's clips that are made to sound in each evaluation, for `samples/`; 0 makes none.
+    /// Clips that are made to sound in each evaluation, for `samples/`; 0 makes none. Foley's alone.
     pub evaluate_sounds: usize,
-    /// How much of each of them, from its start.
+    /// How much of each of them, from its start. Foley's alone.
     pub evaluate_seconds: f32,
     /// Steps between checkpoints; 0 saves only at the end.
     pub checkpoint_every: usize,

@@ -33,8 +33,20 @@ impl<M: Model> Settings<M> {
     }
 
     fn plain_toml(&self) -> Result<String> {
-        toml::to_string(self)
-            .map_err(|error| Error::usage(format!("the configuration has no TOML form: {error}")))
+        let all = toml::to_string(self)
+            .map_err(|error| Error::usage(format!("the configuration has no TOML form: {error}")))?;
+        let (mut text, mut section) = (String::new(), "");
+        for line in all.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = name;
+            }
+            let key = line.split(' ').next().unwrap_or_default();
+            if !M::WITHOUT.contains(&format!("{section}.{key}").as_str()) {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        Ok(text)
     }
 
     /// Sections of keys; floats with the digits of an f32, as `plain_toml` writes them.

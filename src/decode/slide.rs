@@ -17,11 +17,12 @@ pub struct Slide {
 impl Slide {
     /// For sounds of `samples` samples.
     pub fn new(model: &Foley, samples: usize) -> Slide {
-        Slide::of(model.ends, model.period(), samples)
+        // Positions of groups come again with a clip's first frame.
+        let hop = if model.groups() { model.ends.frames } else { hop(model.ends, model.period()) };
+        Slide::of(model.ends, hop, samples)
     }
 
-    fn of(ends: Ends, period: usize, samples: usize) -> Slide {
-        let hop = hop(ends, period);
+    fn of(ends: Ends, hop: usize, samples: usize) -> Slide {
         let mut slide = Slide { ends, hop, last: 0 };
         slide.last = match ends.frames {
             0 => 0,
@@ -104,7 +105,7 @@ mod tests {
             (ends(7, (10, 1), 700, 1_000), 33),
         ] {
             for samples in [1, ends.samples - 1, ends.samples, ends.samples + 1, 5 * ends.samples + 77] {
-                let slide = Slide::of(ends, period, samples);
+                let slide = Slide::of(ends, hop(ends, period), samples);
                 assert!(slide.hop < ends.frames && slide.frames() >= ends.frames);
                 let (mut before, mut windows) = ((0, 0), 1);
                 for t in 0..samples {
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn sound_alone_has_one_window() {
-        let slide = Slide::of(ends(0, (1, 1), 1_000, 1_000), 256, 5_000);
+        let slide = Slide::of(ends(0, (1, 1), 1_000, 1_000), 0, 5_000);
         assert_eq!((slide.frames(), slide.place(4_999).0), (0, 0));
     }
 }

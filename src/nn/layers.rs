@@ -47,8 +47,13 @@ impl Linear {
     }
 
     pub fn trace(&self, g: &mut Graph, p: &Parameters, x: Id, activation: Option<Activation>) -> Result<Id> {
-        let (weight, bias) = (p.on(g, self.weight), p.on(g, self.bias));
+        let (weight, bias) = self.on(g, p);
         linear(g, x, weight, Some(bias), activation)
+    }
+
+    /// Weight and bias as tensors of a graph.
+    pub fn on(&self, g: &mut Graph, p: &Parameters) -> (Id, Id) {
+        (p.on(g, self.weight), p.on(g, self.bias))
     }
 }
 
@@ -142,8 +147,8 @@ impl SelfAttention {
 /// Two linear layers with an activation between.
 #[derive(Debug, Clone, Copy)]
 pub struct FeedForward {
-    first: Linear,
-    second: Linear,
+    pub first: Linear,
+    pub second: Linear,
 }
 
 impl FeedForward {

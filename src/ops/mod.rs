@@ -8,6 +8,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod few_rows;
 pub mod guard;
 pub mod linear;
 pub mod norm;

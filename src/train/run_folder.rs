@@ -104,7 +104,7 @@ impl RunFolder {
                 M::NAME
             )));
         }
-        Settings::load(Some(&path.join(CONFIG)), &[])
+        Settings::stored(&path.join(CONFIG))
     }
 
     /// Which model's run it is, by the keys of its settings; the captioner's where they say nothing.
@@ -309,6 +309,26 @@ mod tests {
         assert_eq!(opened.changed().len(), 3, "{:?}", opened.changed());
         assert!(opened.changed().contains(&"train.keep was 3 and is now 9".to_string()));
         assert_eq!(RunFolder::stored_config(&run).unwrap(), now);
+    }
+
+    #[test]
+    fn a_captioner_of_an_earlier_release_with_settings_of_sounds_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let now = config(&["width=64", "schedule.kind=constant"]);
+        drop(RunFolder::create(&Disk, &run, &now).unwrap());
+        let file = run.join(CONFIG);
+        let written = fs::read_to_string(&file).unwrap();
+        let old = written.replace("[train]\n", "[train]\nevaluate_sounds = 2\nevaluate_seconds = 1.0\n");
+        assert_ne!(old, written);
+        fs::write(&file, &old).unwrap();
+        let stored = RunFolder::stored_config(&run).unwrap();
+        assert_eq!(stored, now);
+        assert!(RunFolder::resume(&Disk, &run, &stored).unwrap().changed().is_empty());
+        // What no release ever wrote is a damage still.
+        fs::write(&file, old.replace("evaluate_sounds", "evaluate_noises")).unwrap();
+        let error = line(RunFolder::stored_config::<config::Captioner>(&run));
+        assert!(error.contains("train.evaluate_noises"), "{error}");
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(super) struct Layer {
     pub patterns: Vec<Pattern>,
     pub attention_norm: Norm,
     pub cross: Option<Cross>,
-    feed_forward: FeedForward,
-    feed_forward_norm: Norm,
+    pub feed_forward: FeedForward,
+    pub feed_forward_norm: Norm,
 }
 
 /// A layer's look at the frames.

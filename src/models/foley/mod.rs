@@ -14,6 +14,7 @@ mod step_tests;
 mod streaming;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::config::foley::Head;
 use crate::config::{self, SoundLoss};
@@ -225,7 +226,7 @@ impl Foley {
         Ok(Whole { frames, codes, earlier, made })
     }
 
-    /// Samples after which their positions come again.
+    /// Samples after which their positions come again; groups of them, where those are made.
     pub fn period(&self) -> usize {
         self.parameters.shape(self.decoder.positions)[0]
     }

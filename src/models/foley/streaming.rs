@@ -1,24 +1,30 @@
-//! One sample more for each of some clips, all at the same place in time: what is sounding is made from rings of keys
-//! and values, each as long as its layer reaches back, so that memory does not grow with the sound.
+//! One sample more for each of some clips, or one group of samples, all at the same place in time: what is sounding is made
+//! from rings of keys and values, each as long as its layer reaches back, so that memory does not grow with the sound.
+//!
+//! A step is a sample, with `head = "groups"` a group of them.
 
 use super::Foley;
 use super::decoder::{Layer, Samples};
+use super::waiting::Waiting;
+use crate::Result;
 use crate::graph::{DType, Graph, Id};
-use crate::nn::Sites;
+use crate::nn::layers::Linear;
 use crate::ops::attention::Heads;
 use crate::ops::attention::decode::{Cache, decode, decode_fixed};
 use crate::ops::embedding::embedding_at;
-use crate::ops::ring::store;
-use crate::{Error, Result};
+use crate::ops::few_rows::{Ring, Weights};
+use crate::ops::positions::add_position_at;
+use crate::ops::waveform::decoded::groups_as_heard;
 
 /// The tensors of one step of streaming. The rings are inputs that outlive the step.
 #[derive(Debug, Clone, Copy)]
 pub struct Next {
-    /// (batch) u32: each clip's last sample; [`super::START`] before the first.
+    /// (batch) u32: each clip's last sample; [`super::START`] before the first. (batch, group) u32: its last group, which
+    /// before the first is silence, as [`super::START`] is.
     pub codes: Id,
     /// (batch, lags - 1) u32: the samples before those, the nearest first, where `model.lags` is above 1.
     pub earlier: Option<Id>,
-    /// (1) u32: how many samples came before.
+    /// (1) u32: how many steps came before.
     pub position: Id,
     /// (1) u32: one more than that.
     pub count: Id,
@@ -26,12 +32,12 @@ pub struct Next {
     pub moment: Id,
     /// (batch * tokens, memory width): the decoder's view of the frames, where there are any.
     pub memory: Option<Id>,
-    /// (batch, classes).
-    pub logits: Id,
+    /// The logits (batch, classes), or the waveform of the next group (batch, group).
+    pub made: Id,
 }
 
 impl Layer {
-    /// Rows of a clip in its ring, and how many of them stay for good, for sounds of up to `most` samples.
+    /// Rows of a clip in its ring, and how many of them stay for good, for sounds of up to `most` steps.
     pub(super) fn ring(&self, most: usize) -> (usize, usize) {
         let pinned = self.patterns.iter().map(|pattern| pattern.prefix_keys(most)).max().unwrap_or(0);
         // A pattern without a limit reaches back to the first sample.
@@ -41,60 +47,78 @@ impl Layer {
 }
 
 impl Foley {
-    /// Traces one sample more for each of `batch` clips. `most` is the longest sound there will be: what patterns without
-    /// a limit (dense, strided, fixed) must keep; bands keep their window alone, whatever it is.
+    /// Traces one step more for each of `batch` clips. `most` is the longest sound there will be, in steps: what patterns
+    /// without a limit (dense, strided, fixed) must keep; bands keep their window alone, whatever it is.
     ///
     /// # Errors
-    /// If the shapes do not fit, or the model makes groups of samples: [`Foley::predict`] makes those.
+    /// If the shapes do not fit.
     pub fn extend(&self, g: &mut Graph, batch: usize, most: usize) -> Result<Next> {
         let (config, p) = (&self.config, &self.parameters);
         let width = config.width;
-        let Samples::Codes { table, lags, .. } = self.decoder.samples else {
-            return Err(Error::usage("model.head is groups: there are no samples one by one"));
+        let codes = match self.decoder.samples {
+            Samples::Codes { .. } => g.input("codes", &[batch], DType::U32),
+            Samples::Groups { .. } => g.input("codes", &[batch, config.group], DType::U32),
         };
-        let mut sites = Sites::default();
-        let codes = g.input("codes", &[batch], DType::U32);
         let earlier = self.earlier(g, batch);
         let position = g.input("position", &[1], DType::U32);
         let count = g.input("count", &[1], DType::U32);
         let moment = g.input("moment", &[1], DType::U32);
         let columns = self.memory_width();
         let memory = (columns > 0).then(|| g.input_activation("memory", &[batch * self.tokens(), columns]));
-        let (table, positions) = (p.on(g, table), p.on(g, self.decoder.positions));
-        let scale = (width as f32).sqrt();
-        let x = embedding_at(g, codes, position, table, positions, scale)?;
-        let x = Samples::with_earlier(g, p, x, lags.zip(earlier), (table, scale))?;
-        let mut residual = self.decoder.start(g, p, x)?;
+        let positions = p.on(g, self.decoder.positions);
+        let x = match self.decoder.samples {
+            Samples::Codes { table, lags, .. } => {
+                let (table, scale) = (p.on(g, table), (width as f32).sqrt());
+                let x = embedding_at(g, codes, position, table, positions, scale)?;
+                Samples::with_earlier(g, p, x, lags.zip(earlier), (table, scale))?
+            }
+            Samples::Groups { enter, .. } => {
+                let heard = groups_as_heard(g, codes, config.group, self.ends.codes)?;
+                let x = enter.trace(g, p, heard, None)?;
+                add_position_at(g, x, position, positions)?
+            }
+        };
+        let mut waiting = Waiting::new(x, self.decoder.first_norm, config.norm);
+        let weights = |linear: &Linear, g: &mut Graph, activation| {
+            let (weight, bias) = linear.on(g, p);
+            Weights { weight, bias: Some(bias), activation }
+        };
         for layer in &self.decoder.layers {
             let (capacity, pinned) = layer.ring(most);
             let sizes = Cache { batch, heads: config.heads, capacity, pinned };
-            let qkv = layer.attention.qkv.trace(g, p, residual.branch_input, None)?;
             let cache = g.input_activation("cache", &[batch * capacity, 2 * width]);
-            let newest = g.columns(qkv, width, 2 * width);
-            let stored = store(g, newest, count, cache, sizes)?;
-            let operands =
-                [g.columns(qkv, 0, width), g.columns(stored, 0, width), g.columns(stored, width, width)];
-            let mixed = decode(g, operands, count, sizes, &layer.patterns)?;
-            let branch = layer.attention.out.trace(g, p, mixed, None)?;
-            residual = residual.join(g, p, branch, &layer.attention_norm, config.norm, None)?;
+            let ring = Ring { cache, count, sizes };
+            let qkv = weights(&layer.attention.qkv, g, None);
+            let (q, stored) = waiting.through(g, p, qkv, Some(ring))?;
+            let stored = stored.unwrap_or(cache);
+            let (k, v) = (g.columns(stored, 0, width), g.columns(stored, width, width));
+            let mixed = decode(g, [q, k, v], count, sizes, &layer.patterns)?;
+            waiting.join(layer.attention.out.trace(g, p, mixed, None)?, layer.attention_norm);
             if let (Some(cross), Some(memory)) = (&layer.cross, memory) {
-                let q = cross.query.trace(g, p, residual.branch_input, None)?;
+                let query = weights(&cross.query, g, None);
+                let (q, _) = waiting.through(g, p, query, None)?;
                 let (k, v) = cross.keys_and_values(g, memory, width);
-                let heads =
-                    Heads { batch, heads: config.heads, queries: self.ends.samples, keys: self.tokens() };
+                let queries = config.sequence(self.ends.samples);
+                let heads = Heads { batch, heads: config.heads, queries, keys: self.tokens() };
                 let mixed = decode_fixed(g, [q, k, v], moment, heads, &[self.decoder.near])?;
-                let branch = cross.out.trace(g, p, mixed, None)?;
-                residual = residual.join(g, p, branch, &cross.norm, config.norm, None)?;
+                waiting.join(cross.out.trace(g, p, mixed, None)?, cross.norm);
             }
-            let branch = layer.branch(g, p, config, residual)?;
-            residual = layer.join(g, p, config, residual, branch, &mut sites)?;
+            let first = weights(&layer.feed_forward.first, g, Some(config.activation));
+            let (inner, _) = waiting.through(g, p, first, None)?;
+            waiting.join(layer.feed_forward.second.trace(g, p, inner, None)?, layer.feed_forward_norm);
         }
-        let logits = self.decoder.leave(g, p, residual.branch_input)?;
-        g.keep(logits);
-        Ok(Next { codes, earlier, position, count, moment, memory, logits })
+        let output = match self.decoder.samples {
+            Samples::Codes { output, .. } => {
+                Weights { weight: p.on(g, output), bias: None, activation: None }
+            }
+            Samples::Groups { leave, .. } => weights(&leave, g, None),
+        };
+        let (made, _) = waiting.through(g, p, output, None)?;
+        g.keep(made);
+        Ok(Next { codes, earlier, position, count, moment, memory, made })
     }
 
-    /// Bytes of the rings of `batch` clips for sounds of up to `most` samples, keys and values in elements of `bytes`.
+    /// Bytes of the rings of `batch` clips for sounds of up to `most` steps, keys and values in elements of `bytes`.
     pub fn ring_bytes(&self, batch: usize, most: usize, bytes: usize) -> usize {
         let rows: usize = self.decoder.layers.iter().map(|layer| layer.ring(most).0).sum();
         batch * rows * 2 * self.config.width * bytes
@@ -106,10 +130,11 @@ mod tests {
     use super::super::tests::{ends, engine, small};
     use super::super::{Ends, START, Whole, earlier};
     use super::*;
-    use crate::config::foley::{Preset, Tokens};
+    use crate::config::foley::{Head, Preset, Table, Tokens};
     use crate::config::{self, NormOrder};
     use crate::device::StepState;
-    use crate::graph::plan::Region;
+    use crate::device::gpu::{Backend, Kernels, Launcher, Param, Product, Span};
+    use crate::graph::plan::{Program, Region};
     use crate::ops::cases::random;
 
     /// Streams `samples` given codes and compares every row of logits with the whole sequence's.
@@ -150,7 +175,7 @@ mod tests {
 
         engine.memory.poison(Region::Decode);
         let more = config.lags - 1;
-        let Next { codes, earlier, position, count, moment, memory, logits } = next.ends;
+        let Next { codes, earlier, position, count, moment, memory, made } = next.ends;
         if let (Some((frames, seen)), Some(memory)) = (encoder.ends, memory) {
             engine.memory.write(&encoder.program, frames, &pixels);
             engine.run(&encoder.program, &state).unwrap();
@@ -169,7 +194,7 @@ mod tests {
             engine.memory.write(&next.program, count, &[t as u32 + 1]);
             engine.memory.write(&next.program, moment, &[t as u32]);
             engine.run(&next.program, &state).unwrap();
-            let found = engine.memory.read(&next.program, logits);
+            let found = engine.memory.read(&next.program, made);
             for clip in 0..batch {
                 let row = &expected[(clip * samples + t) * classes..][..classes];
                 for (found, expected) in found[clip * classes..].iter().zip(row) {
@@ -202,6 +227,124 @@ mod tests {
         agrees(&config::Foley { norm: NormOrder::Post, preset: Preset::Longformer, ..full }, long, 150);
         let blind = Ends { frames: 0, height: 0, width: 0, frame_rate: (0, 1), ..long };
         agrees(&small(), blind, 150);
+    }
+
+    /// The same of groups: each from the groups before it.
+    fn groups_agree(config: &config::Foley, ends: Ends) {
+        let model = Foley::new(config, ends).unwrap();
+        let mut engine = engine(&model, None);
+        let (batch, samples, group) = (2, ends.samples, config.group);
+        let state = StepState::default();
+        let sound = random::tokens(3, batch * samples, 256);
+        let pixels = random::bytes(4, batch * ends.frames * ends.height * ends.width * 3);
+        let mut graph = engine.graph();
+        let whole = model.predict(&mut graph, batch, samples).unwrap();
+        let whole = engine.planned(graph, whole, Region::Work).unwrap();
+        engine.memory.write(&whole.program, whole.ends.codes, &sound);
+        if let Some(frames) = whole.ends.frames {
+            engine.memory.write(&whole.program, frames, &pixels);
+        }
+        engine.run(&whole.program, &state).unwrap();
+        let expected = engine.memory.read(&whole.program, whole.ends.made).into_owned();
+        let size = expected.iter().fold(0.0f32, |size, v| size.max(v.abs()));
+        assert!(size > 0.01, "waves of {size} tell nothing");
+
+        let mut graph = engine.graph();
+        let encoder = model.encode(&mut graph, batch).unwrap();
+        let encoder = engine.planned(graph, encoder, Region::Work).unwrap();
+        let mut graph = engine.graph();
+        let next = model.extend(&mut graph, batch, samples / group).unwrap();
+        let next = engine.planned(graph, next, Region::Decode).unwrap();
+        engine.memory.poison(Region::Decode);
+        if let (Some((frames, seen)), Some(memory)) = (encoder.ends, next.ends.memory) {
+            engine.memory.write(&encoder.program, frames, &pixels);
+            engine.run(&encoder.program, &state).unwrap();
+            engine.memory.copy((&encoder.program, seen), (&next.program, memory));
+        }
+        for t in 0..samples / group {
+            let of = |clip: usize| match t {
+                0 => vec![START; group],
+                _ => sound[clip * samples + (t - 1) * group..][..group].to_vec(),
+            };
+            let last: Vec<u32> = (0..batch).flat_map(of).collect();
+            engine.memory.write(&next.program, next.ends.codes, &last);
+            engine.memory.write(&next.program, next.ends.position, &[t as u32]);
+            engine.memory.write(&next.program, next.ends.count, &[t as u32 + 1]);
+            engine.memory.write(&next.program, next.ends.moment, &[t as u32]);
+            engine.run(&next.program, &state).unwrap();
+            let found = engine.memory.read(&next.program, next.ends.made);
+            for clip in 0..batch {
+                let row = &expected[clip * samples + t * group..][..group];
+                for (found, expected) in found[clip * group..].iter().zip(row) {
+                    let error = (found - expected).abs();
+                    assert!(error <= 1e-5 * size, "group {t} of clip {clip}: {found} {expected} {config:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streaming_groups_gives_the_waves_of_the_whole_sequence() {
+        // Rings shorter than the 30 groups, all groups, and frames that a group lies within or that lie within a group.
+        let long = Ends { samples: 150, frames: 9, ..ends() };
+        let groups = |group, window| config::Foley { head: Head::Groups, group, window, ..small() };
+        groups_agree(&groups(5, 6), long);
+        groups_agree(&config::Foley { preset: Preset::Dense, cross_window: vec![], ..groups(5, 6) }, long);
+        groups_agree(&config::Foley { norm: NormOrder::Post, tokens: Tokens::Frame, ..groups(50, 2) }, long);
+        groups_agree(&config::Foley { sample_positions: Table::Learned, ..groups(3, 9) }, long);
+        let blind = Ends { frames: 0, height: 0, width: 0, frame_rate: (0, 1), ..long };
+        groups_agree(&groups(10, 4), blind);
+    }
+
+    /// Counts launches; a product of the library is none of ours.
+    #[derive(Default)]
+    struct Counted {
+        kernels: Vec<String>,
+        products: usize,
+    }
+
+    impl Backend for Counted {
+        fn launch(&mut self, kernel: &str, _: [u32; 3], _: &[Param]) -> Result<()> {
+            self.kernels.push(kernel.into());
+            Ok(())
+        }
+
+        fn product(&mut self, _: &Product) -> Result<()> {
+            self.products += 1;
+            Ok(())
+        }
+
+        fn fuses(&mut self, _: &Product, _: &Product, _: &mut Kernels) -> Result<bool> {
+            Ok(true)
+        }
+
+        fn zero(&mut self, _: &Span) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_layer_of_a_step_is_eight_launches_on_a_gpu_and_five_where_it_sees_no_frames() {
+        let launches = |config: &config::Foley, batch: usize| {
+            let model = Foley::new(config, ends()).unwrap();
+            let mut graph = Graph::storing(DType::BF16);
+            model.extend(&mut graph, batch, 40).unwrap();
+            let program = Program::new(graph, Region::Decode);
+            let mut counted = Counted::default();
+            for node in &program.nodes {
+                let mut launcher = Launcher::new(&program, node, DType::BF16, &mut counted);
+                node.op.cuda(&mut launcher).unwrap();
+            }
+            (counted.kernels.len(), counted.products)
+        };
+        // Heads as wide as kernels take them; the embedding and the logits stand around the layers.
+        let config = config::Foley { width: 64, period: 128, decoder_layers: 4, cross_every: 2, ..small() };
+        for norm in [NormOrder::Pre, NormOrder::Post] {
+            let config = config::Foley { norm, ..config.clone() };
+            assert_eq!(launches(&config, 1), (2 * 8 + 2 * 5 + 2, 0));
+            assert_eq!(launches(&config, 64), (2 * 8 + 2 * 5 + 2, 0));
+        }
+        assert!(launches(&config, 65).1 > 0, "many rows are the library's");
     }
 
     #[test]

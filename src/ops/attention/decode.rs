@@ -118,9 +118,23 @@ struct DecodeStep {
     patterns: Vec<Pattern>,
 }
 
+/// Up to so many blocks, the multiprocessors of an H100, each has one for itself, and its latency is the step's.
+const FEW_BLOCKS: usize = 132;
+/// Keys from which on a block of more threads is sooner done: two turns of a small one at 64 channels.
+const MANY_KEYS: u64 = 128;
+
 impl DecodeStep {
     fn scale(&self) -> f32 {
         (self.head_dim as f32).sqrt().recip()
+    }
+
+    /// Whether few heads have many keys each.
+    fn takes_many_threads(&self) -> bool {
+        let Cache { batch, heads, capacity, .. } = self.cache;
+        // Of a ring the query stands on the last key; of keys that stay, a mean one.
+        let queries = self.queries.unwrap_or(1).max(1);
+        let seen = |pattern: &Pattern| pattern.visible_pairs(queries, capacity, capacity) / queries as u64;
+        batch * heads <= FEW_BLOCKS && self.patterns.iter().map(seen).max() >= Some(MANY_KEYS)
     }
 }
 
@@ -174,8 +188,9 @@ impl Op for DecodeStep {
             scale: self.scale(),
         };
         let table = cuda::table(heads, &self.patterns)?;
+        let many = if self.takes_many_threads() { "_many" } else { "" };
         launch
-            .kernel(&format!("attention_decode_{}_{}", out.suffix(), self.head_dim))
+            .kernel(&format!("attention_decode{many}_{}_{}", out.suffix(), self.head_dim))
             .out(out)
             .read(q)
             .read(k)

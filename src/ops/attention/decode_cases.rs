@@ -23,7 +23,21 @@ pub(super) fn decode_cases() -> Vec<Case> {
         let cache = Cache { batch: 1, heads: 3, capacity: 300, pinned: 0 };
         cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim));
         cases.push(decoded("causal", Pattern::causal(), cache, 299, head_dim).stored_as(DType::F16));
+        let cache = Cache { capacity: 100, ..cache };
+        cases.push(decoded("causal", Pattern::causal(), cache, 99, head_dim));
     }
+    // Few heads with many keys: in a ring, by residues, and of keys that stay.
+    let cache = Cache { batch: 2, heads: 2, capacity: 530, pinned: 3 };
+    for (name, pattern) in [
+        ("band 200", Pattern::banded(200, 0).with_prefix(3)),
+        ("dilated 130,0 by 4", Pattern::dilated(130, 0, 4)),
+    ] {
+        for head_dim in [32, 96] {
+            cases.push(decoded(name, pattern, cache, 1111, head_dim));
+        }
+    }
+    let heads = Heads { batch: 1, heads: 2, queries: 3, keys: 401 };
+    cases.push(decoded_fixed("full", Pattern::full(), heads, 1, 64));
     let frames = Pattern::in_time(1, 0, 7, Rate::new(3, 20));
     for (name, pattern, position) in [
         ("frame 1,0 of 7 tokens", frames, 0),

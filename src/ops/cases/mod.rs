@@ -234,6 +234,13 @@ pub static REGISTRY: &[Entry] = &[
         cases: super::embedding::cases::cases,
     },
     Entry {
+        ops: &[(
+            "few rows",
+            "a linear layer of a few rows with the sum, the norm and the ring around it: a step of decoding",
+        )],
+        cases: super::few_rows::cases::cases,
+    },
+    Entry {
         ops: &[
             ("linear", "x W^T + b"),
             ("linear gelu", "gelu(x W^T + b)"),

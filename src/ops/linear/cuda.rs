@@ -1,11 +1,12 @@
-//! Linear layer on a GPU: products by the device's library, the rest by `kernels/linear.cu`, or where that is faster by
-//! the library in the same launch. GELU stays a kernel: the library's is the approximation by tanh, not the exact one.
+//! Linear layer on a GPU: with a few rows one launch of `kernels/few_rows.cu`; else products by the device's library, the
+//! rest by `kernels/linear.cu`, or where that is faster by the library in the same launch. GELU stays a kernel: the library's is the approximation by tanh, not the exact one.
 
 use super::{Linear, LinearBackward};
 use crate::Result;
 use crate::config::Activation;
 use crate::device::gpu::{Epilogue, Factor, Launcher, Product, Scaled, Span};
 use crate::graph::DType;
+use crate::ops::few_rows::cuda as few_rows;
 
 /// Rows of a block, forward and backward: FORWARD_ROWS and ROWS of `kernels/linear.cu`.
 const FORWARD_ROWS: usize = 32;
@@ -32,7 +33,13 @@ pub(super) fn forward(op: &Linear, launch: &mut Launcher) -> Result<()> {
     let y = launch.output(0);
     // GELU's product lies where its argument is to be.
     let z = if gelu { launch.output(1) } else { y.clone() };
-    let (a, b) = (Factor::new(launch.input(0)), Factor::transposed(launch.operand(1)));
+    let (x, weight) = (launch.input(0), launch.operand(1));
+    let bias = op.bias.then(|| launch.operand(2));
+    if few_rows::takes([&y, &x], &weight, bias.as_ref()) {
+        let argument = gelu.then_some(z);
+        return few_rows::linear(launch, (y, argument), (x, weight, bias), activation);
+    }
+    let (a, b) = (Factor::new(x), Factor::transposed(weight));
     let write = if op.bias { Scaled::Add } else { Scaled::Set };
     let plain = Product::new(z.clone(), write, a.clone(), b.clone());
     let fill = |launch: &mut Launcher| {

@@ -11,6 +11,7 @@ const BACKWARD_COLUMNS: usize = 256;
 
 pub(super) fn forward(op: &AddPositions, launch: &mut Launcher) -> Result<()> {
     let (y, x, positions) = (launch.output(0), launch.input(0), launch.input(1));
+    let position = op.at.then(|| launch.input(2));
     let drawn = dropout::Parameters::of(op.dropout);
     let state = op.dropout.map(|_| launch.step_state());
     launch
@@ -18,9 +19,11 @@ pub(super) fn forward(op: &AddPositions, launch: &mut Launcher) -> Result<()> {
         .out(y)
         .read(x)
         .read(positions)
+        .read_or_null(position)
         .read_or_null(state)
         .size(op.rows)
         .size(op.length)
+        .size(op.period)
         .size(op.width)
         .word(drawn.site)
         .word(drawn.threshold)

@@ -1,10 +1,11 @@
 //! Adds a row of positions to each token of each sequence, then dropout: `y[b, t] = dropout(x[b, t] + positions[t])`.
 //!
-//! Shapes: x, y (batch * length, width); positions (length, width).
+//! Shapes: x, y (batch * length, width); positions (length, width). Or, in a step of decoding, all rows of x stand at one
+//! position, which lives in device memory.
 
 pub(crate) mod cuda;
 
-use super::cases::{Case, Input};
+use super::cases::{Case, Gradient, Input};
 use super::dropout::{self, Mask};
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::{Args, parallel};
@@ -24,7 +25,26 @@ pub fn add_positions(graph: &mut Graph, x: Id, positions: Id, dropout: Option<Dr
         )));
     }
     let y = graph.activation("positioned", &[rows, width]);
-    graph.push(AddPositions { rows, length, width, dropout }, &[x, positions], &[y]);
+    let op = AddPositions { rows, length, period: length, width, dropout, at: false };
+    graph.push(op, &[x, positions], &[y]);
+    Ok(y)
+}
+
+/// Traces `x + positions[position mod period]` of every row of x, with `position` (1) u32 and positions (period, width): a
+/// step of decoding.
+///
+/// # Errors
+/// If x and the positions are not equally wide, or there is no position.
+pub fn add_position_at(graph: &mut Graph, x: Id, position: Id, positions: Id) -> Result<Id> {
+    let ((rows, width), (period, positions_width)) = (graph.matrix(x), graph.matrix(positions));
+    if width != positions_width || period == 0 || graph.tensor(position).len() != 1 {
+        return Err(Error::failed(format!(
+            "positions: x is ({rows}, {width}), the positions ({period}, {positions_width})"
+        )));
+    }
+    let y = graph.activation("positioned", &[rows, width]);
+    let op = AddPositions { rows, length: 1, period, width, dropout: None, at: true };
+    graph.push(op, &[x, positions, position], &[y]);
     Ok(y)
 }
 
@@ -32,8 +52,12 @@ pub fn add_positions(graph: &mut Graph, x: Id, positions: Id, dropout: Option<Dr
 struct AddPositions {
     rows: usize,
     length: usize,
+    /// Rows of the positions.
+    period: usize,
     width: usize,
     dropout: Option<Dropout>,
+    /// A third input holds the position of all rows.
+    at: bool,
 }
 
 impl Op for AddPositions {
@@ -42,7 +66,7 @@ impl Op for AddPositions {
     }
 
     fn differentiable(&self) -> bool {
-        true
+        !self.at
     }
 
     fn backward(&self, graph: &mut Graph, inputs: &[Id], outputs: &[Id]) -> Result<()> {
@@ -69,7 +93,8 @@ impl Op for AddPositions {
     }
 
     fn cpu(&self, args: &Args) {
-        let Self { width, length, .. } = *self;
+        let Self { width, length, period, .. } = *self;
+        let first_position = if self.at { args.input::<u32>(2)[0] as usize } else { 0 };
         let (x, positions): (&[f32], &[f32]) = (args.input(0), args.input(1));
         let mask = Mask::new(self.dropout, &args.state);
         parallel::rows(
@@ -79,8 +104,8 @@ impl Op for AddPositions {
             |first, out| {
                 for (i, y) in out.chunks_exact_mut(width).enumerate() {
                     let row = first + i;
-                    let (x, position) =
-                        (&x[row * width..][..width], &positions[row % length * width..][..width]);
+                    let place = (first_position + row % length) % period;
+                    let (x, position) = (&x[row * width..][..width], &positions[place * width..][..width]);
                     for ((y, x), position) in y.iter_mut().zip(x).zip(position) {
                         *y = x + position;
                     }
@@ -194,7 +219,22 @@ pub fn cases() -> Vec<Case> {
             Ok(vec![add_positions(g, x[0], x[1], Dropout::new(rate, 8))?])
         })
     };
-    let mut cases = vec![case(16, 196, 256, 0.0)];
+    let at = |position: u32| {
+        let (rows, width, period) = (5, 17, 6);
+        let inputs = vec![
+            Input::activation(&[rows, width], 1.0),
+            Input::weight(&[period, width], 1.0),
+            Input::tokens(&[1], vec![position]),
+        ];
+        let name = format!("all at position {position}, period {period}");
+        Case::new("positions", name, inputs, |g, x| Ok(vec![add_position_at(g, x[0], x[2], x[1])?]))
+            .gradient(Gradient::None)
+            .against(move |x| {
+                let place = position as usize % period * width;
+                vec![(0..rows * width).map(|i| x[0][i] + x[1][place + i % width]).collect()]
+            })
+    };
+    let mut cases = vec![case(16, 196, 256, 0.0), at(3), at(16)];
     for (batch, length, width) in [(1, 1, 1), (3, 5, 7), (2, 70, 33), (19, 3, 264)] {
         for rate in [0.0, 0.25] {
             cases.push(case(batch, length, width, rate).against(move |x| {

@@ -44,6 +44,18 @@ pub fn groups_before(
     Ok(wave)
 }
 
+/// Traces single groups (clips, group) as they sound, in the device's storage type: from codes of (clips, group), what
+/// [`groups_before`] makes of the same codes a group later.
+///
+/// # Errors
+/// If the codes are no whole groups.
+pub fn groups_as_heard(graph: &mut Graph, codes: Id, group: usize, values: Codes) -> Result<Id> {
+    let count = whole(graph, codes, group)?;
+    let wave = graph.activation("group before", &[count / group, group]);
+    graph.push(Decoded { count, samples: group, shift: 0, values }, &[codes], &[wave]);
+    Ok(wave)
+}
+
 fn whole(graph: &Graph, codes: Id, samples: usize) -> Result<usize> {
     let count = graph.tensor(codes).len();
     if samples == 0 || count == 0 || !count.is_multiple_of(samples) {
@@ -117,6 +129,7 @@ pub fn cases() -> Vec<Case> {
                 Ok(vec![
                     decoded_waveform(g, x[0], samples, values)?,
                     groups_before(g, x[0], samples, group, values)?,
+                    groups_as_heard(g, x[0], group, values)?,
                 ])
             });
             cases.push(case.gradient(Gradient::None).against(move |x| {
@@ -128,7 +141,7 @@ pub fn cases() -> Vec<Case> {
                     before.extend_from_slice(&clip[..samples - group]);
                     before
                 };
-                vec![wave.clone(), wave.chunks(samples).flat_map(before).collect()]
+                vec![wave.clone(), wave.chunks(samples).flat_map(before).collect(), wave]
             }));
         }
     }

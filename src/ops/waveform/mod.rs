@@ -32,12 +32,17 @@ pub enum Codes {
 }
 
 impl Codes {
-    /// The value of every code, in f64.
-    pub fn values(self) -> [f64; CODES] {
-        let encoding = match self {
+    /// The encoding that samples are stored in.
+    pub fn encoding(self) -> Encoding {
+        match self {
             Codes::MuLaw => Encoding::MuLaw8,
             Codes::Linear => Encoding::Linear8,
-        };
+        }
+    }
+
+    /// The value of every code, in f64.
+    pub fn values(self) -> [f64; CODES] {
+        let encoding = self.encoding();
         std::array::from_fn(|code| codes::value(encoding, code as u16))
     }
 }

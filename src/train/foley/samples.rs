@@ -34,7 +34,7 @@ impl Samples {
         split: &SoundSplit,
         encoding: Encoding,
     ) -> Result<Option<String>> {
-        if self.clips.is_empty() || self.length == 0 || session.model.groups() {
+        if self.clips.is_empty() || self.length == 0 {
             return Ok(None);
         }
         let ends = session.model.ends;
