@@ -89,11 +89,13 @@ fn summary(report: &evaluate::Report, heard: &listen::Report) -> Vec<(String, St
         let cost = format!("{:+.4} \u{b1} {:.4}", bits.gain(), bits.ci95);
         lines.push(("another's video costs".into(), cost));
     }
-    lines.push((
-        "onsets within 50 ms (F1)".into(),
-        format!("{:.2} (another clip's: {:.2})", verdict.onset_f1, heard.onset_f1_dealt),
-    ));
-    lines.push(("strikes at their pitch".into(), format!("{:.0} %", 100.0 * verdict.pitch_right)));
+    if verdict.knows_strikes() {
+        lines.push((
+            "onsets within 50 ms (F1)".into(),
+            format!("{:.2} (another clip's: {:.2})", verdict.onset_f1, heard.onset_f1_dealt),
+        ));
+        lines.push(("strikes at their pitch".into(), format!("{:.0} %", 100.0 * verdict.pitch_right)));
+    }
     let distance = verdict.spectral_distance;
     lines.push((
         "multi-resolution STFT distance".into(),
@@ -122,18 +124,25 @@ fn told(told: &Report) -> String {
     if let Some(heard) = &told.heard {
         let verdict = &heard.verdict;
         text.push_str(&format!(
-            "\n\nheard in {} clips, {:.0} samples/s\nonset F1         {:>8.4}   precision {:.4}, recall {:.4}; \
-             another clip's {:.4}\npitch            {:>7.1} %   of the strikes within half a semitone\nSTFT distance    \
-             {:>8.4}   \u{b1} {:.4}",
-            verdict.clips,
-            heard.samples_per_second,
-            verdict.onset_f1,
-            verdict.onset_precision,
-            verdict.onset_recall,
-            heard.onset_f1_dealt,
-            100.0 * verdict.pitch_right,
-            verdict.spectral_distance.mean,
-            verdict.spectral_distance.ci95
+            "\n\nheard in {} clips, {:.0} samples/s",
+            verdict.clips, heard.samples_per_second
+        ));
+        if verdict.knows_strikes() {
+            text.push_str(&format!(
+                "\nonset F1         {:>8.4}   precision {:.4}, recall {:.4}; another clip's {:.4}\npitch            \
+                 {:>7.1} %   of the strikes within half a semitone",
+                verdict.onset_f1,
+                verdict.onset_precision,
+                verdict.onset_recall,
+                heard.onset_f1_dealt,
+                100.0 * verdict.pitch_right
+            ));
+        } else {
+            text.push_str("\nonsets, pitch           -   the set names no strikes, as films do not");
+        }
+        text.push_str(&format!(
+            "\nSTFT distance    {:>8.4}   \u{b1} {:.4}",
+            verdict.spectral_distance.mean, verdict.spectral_distance.ci95
         ));
     }
     if let Some(warning) = &told.warning {

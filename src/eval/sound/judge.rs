@@ -21,7 +21,8 @@ pub struct Judge {
 pub struct Verdict {
     /// Clips.
     pub clips: usize,
-    /// Of onsets within 50 ms of the strikes, over all clips together.
+    /// Of onsets within 50 ms of the strikes, over all clips together. These and the pitch are no numbers (NaN, in JSON
+    /// null) where no strike is known, as of films.
     pub onset_f1: f64,
     pub onset_precision: f64,
     pub onset_recall: f64,
@@ -29,6 +30,13 @@ pub struct Verdict {
     pub pitch_right: f64,
     /// The multi-resolution STFT distance to the true sound, the mean over the clips.
     pub spectral_distance: Mean,
+}
+
+impl Verdict {
+    /// Whether there were strikes to be judged by.
+    pub fn knows_strikes(&self) -> bool {
+        !self.onset_f1.is_nan()
+    }
 }
 
 impl Judge {
@@ -44,12 +52,13 @@ impl Judge {
     }
 
     pub fn verdict(&self) -> Verdict {
+        let known = |share: f64| if self.onsets.truth == 0 { f64::NAN } else { share };
         Verdict {
             clips: self.distances.len(),
-            onset_f1: self.onsets.f1(),
-            onset_precision: self.onsets.precision(),
-            onset_recall: self.onsets.recall(),
-            pitch_right: self.pitches.share(),
+            onset_f1: known(self.onsets.f1()),
+            onset_precision: known(self.onsets.precision()),
+            onset_recall: known(self.onsets.recall()),
+            pitch_right: known(self.pitches.share()),
             spectral_distance: Mean::of(&self.distances),
         }
     }

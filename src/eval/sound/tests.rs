@@ -192,4 +192,13 @@ fn the_truth_is_judged_right_and_another_clip_wrong() {
         "{wrong:?}"
     );
     assert_eq!((right.clips, Judge::default().verdict().clips), (20, 0));
+    assert!(right.knows_strikes());
+    // A film: what sounds when is not known, so a share of it would mean nothing.
+    let mut film = Judge::default();
+    let wave = world.clip(Split::Val, 0).wave;
+    film.hear(&wave, &wave, 4000.0, &[]);
+    let film = film.verdict();
+    assert!(!film.knows_strikes() && film.spectral_distance.mean == 0.0, "{film:?}");
+    let told = serde_json::to_value(film).unwrap();
+    assert!(told["onset_f1"].is_null() && told["pitch_right"].is_null(), "{told}");
 }
