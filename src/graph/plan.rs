@@ -244,6 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_in_lines_lie_apart_where_kernels_run_and_nowhere_else() {
+        for (storage, columns, stride) in [
+            (DType::F32, 29, 29),
+            (DType::BF16, 29, 64),
+            (DType::BF16, 10_003, 10_048),
+            (DType::F16, 65, 128),
+            (DType::BF16, 128, 128),
+        ] {
+            let mut graph = Graph::storing(storage);
+            let id = graph.activation_in_lines("x", &[2, 3, columns]);
+            graph.keep(id);
+            assert_eq!((graph.shape(id), graph.matrix(id)), (&[2, 3, columns][..], (6, columns)));
+            let program = Program::new(graph, Region::Work);
+            assert_eq!(program.place(id).row_stride, stride, "{columns} of {storage:?}");
+            let whole = (6 * stride * storage.bytes()).next_multiple_of(ALIGNMENT);
+            assert_eq!(program.arena, whole, "{columns} of {storage:?}");
+        }
+    }
+
+    #[test]
     fn memory_is_used_again_after_a_tensor_dies() {
         let (_, arena) = assign(&[life(0, 640, 0, 1), life(1, 640, 2, 3), life(2, 640, 4, 5)]);
         assert_eq!(arena, 640);

@@ -12,6 +12,8 @@
 pub mod cases;
 mod cpu;
 mod cuda;
+#[cfg(all(test, feature = "emulator"))]
+mod tests;
 
 use super::{Cost, Op};
 use crate::data::vocabulary::PAD;
