@@ -2,8 +2,11 @@
 
 pub mod ceiling;
 pub mod compare;
+pub mod energy;
 pub mod machine;
+pub mod ops;
 pub mod step;
+pub mod turns;
 
 use std::time::Instant;
 
