@@ -1,9 +1,11 @@
-//! The device `cuda` without a GPU: a driver and a cublasLt of our own (`fake_cuda/`) take the place of NVIDIA's, and the
+//! The device `cuda` without a GPU: a driver, a cublasLt and an NVML of our own (`fake_cuda/`) take the place of NVIDIA's, and the
 //! kernels run in the emulator. It proves the order of copies, launches and waits, the parameters, the layouts of
 //! products, recordings and errors; nothing about a real GPU's speed or arithmetic.
 #![cfg(feature = "emulator")]
 
 mod common;
+#[path = "fake_gpu/energy.rs"]
+mod energy;
 #[path = "fake_gpu/program.rs"]
 mod program;
 #[path = "fake_gpu/training.rs"]
@@ -48,8 +50,10 @@ fn libraries() -> Option<&'static Path> {
             .output()
             .expect("the emulator was built, so there is a C++ compiler");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        // One library under two names: the two sides share their streams.
-        std::os::unix::fs::symlink(&driver, folder.join("libcublasLt.so.13")).expect("a link");
+        // One library under three names: the sides share their streams.
+        for name in ["libcublasLt.so.13", "libnvidia-ml.so.1"] {
+            std::os::unix::fs::symlink(&driver, folder.join(name)).expect("a link");
+        }
         Some(folder)
     })
     .as_deref()

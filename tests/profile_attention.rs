@@ -107,6 +107,12 @@ fn fits_say_how_each_pattern_grows() {
         }
     }
     assert!(report["prediction"]["points"].as_u64() == Some(30), "{}", report["prediction"]);
+    // Joules stand where the machine counts them, or the reason why it does not.
+    let energy = &report["energy"];
+    assert_ne!(energy["counter"].is_null(), energy["missing"].is_null(), "{energy}");
+    let counted = points(report).iter().any(|point| !point["energy_j"].is_null());
+    assert!(!counted || energy["counter"].is_string(), "{energy}");
+    assert!(counted || fits.iter().all(|fit| fit["energy_exponent"].is_null()), "{fits:?}");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 pub mod captioner_step;
 pub mod ceiling;
 pub mod compare;
+pub mod energy;
 pub mod foley_step;
 pub mod machine;
+pub mod ops;
 pub mod step;
+pub mod turns;
 
 use std::time::Instant;
 

@@ -2,19 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Output;
 use crate::bench::ceiling::{self, Ceilings};
 use crate::bench::compare::{Comparison, Timed, compare};
+use crate::bench::energy::{Counter, Meter};
 use crate::bench::machine::{self, Flush};
+use crate::bench::ops::{Row, Timer};
 use crate::bench::step::StepTime;
-use crate::bench::{Quantiles, captioner_step, foley_step, runs};
+use crate::bench::{captioner_step, foley_step};
 use crate::device::Device;
 use crate::error::At;
-use crate::graph::DType;
-use crate::ops::Cost;
-use crate::ops::cases::{self, Case, check, table};
+use crate::ops::cases::{self, Case, table};
 use crate::train::budget;
 use crate::{Error, Result};
 
@@ -32,7 +33,7 @@ pub struct Args {
     /// Samples of a clip in `foley-step` [default: 16000, on a GPU 64000]
     #[arg(long, value_name = "SAMPLES")]
     length: Option<usize>,
-    /// Seconds for each op
+    /// Seconds for each pass of a case; the cases of an op are timed in turns
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
     /// Leave the data in the caches between two runs of an op; without it they are driven out first (on the CPU)
@@ -47,21 +48,6 @@ pub struct Args {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-}
-
-/// One op at one shape. Forward and, where there is a gradient, backward.
-#[derive(Debug, Serialize)]
-struct Row {
-    op: &'static str,
-    case: String,
-    pass: &'static str,
-    #[serde(flatten)]
-    times: Quantiles,
-    /// That must be moved at least. `None` where activations are stored in 16 bits: costs are counted in f32.
-    bytes: Option<f64>,
-    flops: f64,
-    /// The time that the ceilings allow, over the median time; `None` where there are none.
-    share_of_ceiling: Option<f64>,
 }
 
 /// What was read of the machine before and after.
@@ -89,6 +75,8 @@ struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ops: Vec<Row>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    energy: Option<Counter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<Comparison>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<StepTime>,
@@ -100,10 +88,6 @@ struct Report {
 
 /// The training steps, by name.
 const STEPS: [&str; 2] = ["step", "foley-step"];
-/// Timed runs of an op, however long they take.
-const LEAST_RUNS: usize = 5;
-/// Runs of an op between two waits for a GPU.
-const RUNS_A_WAIT: usize = 20;
 
 impl Args {
     pub fn run(self, out: &Output) -> Result<()> {
@@ -113,6 +97,7 @@ impl Args {
             threads: rayon::current_num_threads(),
             ceiling: None,
             steadiness: None,
+            energy: None,
             warm: self.warm || device != Device::Cpu,
             comparison: None,
             ops: Vec::new(),
@@ -141,10 +126,18 @@ impl Args {
             let clock_mhz_before = machine::clock_mhz();
             let ceiling = (device == Device::Cpu).then(ceiling::measure);
             report.ceiling = ceiling;
-            let mut flush = (!report.warm).then(Flush::new);
-            for case in &timed {
-                self.time_case(case, device, ceiling, flush.as_mut(), &mut report.ops)?;
-            }
+            let meter = Meter::of(device);
+            let mut timer = Timer {
+                device,
+                seconds: self.seconds,
+                ceiling,
+                flush: (!report.warm).then(Flush::new),
+                meter: meter.as_ref().ok(),
+            };
+            let progress = Progress::new();
+            report.ops = timer.time(&timed, |op, done| progress.show(op, done))?;
+            progress.clear();
+            report.energy = Some(meter.into());
             report.steadiness = ceiling.map(|before| Steadiness {
                 clock_mhz_before,
                 clock_mhz_after: machine::clock_mhz(),
@@ -187,57 +180,32 @@ impl Args {
         }
         Ok(())
     }
+}
 
-    fn time_case(
-        &self,
-        case: &Case,
-        device: Device,
-        ceiling: Option<Ceilings>,
-        mut flush: Option<&mut Flush>,
-        rows: &mut Vec<Row>,
-    ) -> Result<()> {
-        let mut prepared = check::Prepared::new(case, device)?;
-        prepared.run()?;
-        let nodes = prepared.program.nodes.len();
-        for (pass, range) in
-            [("forward", 0..prepared.forward_nodes), ("backward", prepared.forward_nodes..nodes)]
-        {
-            if range.is_empty() {
-                continue;
-            }
-            let cost = prepared.program.nodes[range.clone()].iter().fold(Cost::default(), |sum, node| {
-                let cost = node.op.cost();
-                Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops }
-            });
-            let mut outcome = Ok(());
-            // A GPU works on while the program goes on: several runs go before each wait, so that the wait weighs little.
-            let together = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
-            let before = || flush.iter_mut().for_each(|flush| flush.run());
-            let seconds = runs(self.seconds, LEAST_RUNS, before, || {
-                if outcome.is_ok() {
-                    let memory = &mut prepared.memory;
-                    outcome = (0..together)
-                        .try_for_each(|_| {
-                            device.run_nodes(&prepared.program, range.clone(), memory, &check::STATE)
-                        })
-                        .and_then(|()| memory.finish());
-                }
-            });
-            outcome?;
-            let times = Quantiles::of(seconds, together);
-            let floor = ceiling.map(|best| best.floor(cost.flops, cost.bytes).0);
-            let counted = device.storage() == DType::F32;
-            rows.push(Row {
-                op: case.op,
-                case: case.name.clone(),
-                pass,
-                times,
-                bytes: counted.then_some(cost.bytes),
-                flops: cost.flops,
-                share_of_ceiling: floor.map(|floor| floor / times.median_s),
-            });
+/// A line on a terminal that says which operation is timed.
+struct Progress(ProgressBar);
+
+impl Progress {
+    /// Drawn this often a second: a timed run is not disturbed, since it is drawn between two.
+    const HERTZ: u8 = 4;
+
+    fn new() -> Progress {
+        let bar =
+            ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr_with_hz(Progress::HERTZ));
+        let style = ProgressStyle::with_template("{msg} {bar:30} {percent} %");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Progress(bar)
+    }
+
+    fn show(&self, op: &str, done: f64) {
+        if !self.0.is_hidden() {
+            self.0.set_message(op.to_string());
+            self.0.set_position((100.0 * done) as u64);
         }
-        Ok(())
+    }
+
+    fn clear(&self) {
+        self.0.finish_and_clear();
     }
 }
 
@@ -300,15 +268,25 @@ fn told(report: &Report) -> String {
             ceiling.matmul_flop_per_s * 1e-9
         ));
     }
+    let joules = report.ops.iter().any(|row| row.energy_j.is_some());
     if !report.ops.is_empty() {
         text.push_str(&format!(
-            "{:<14} {:<44} {:<8} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}\n",
-            "op", "case", "pass", "ms", "p10", "p90", "GB/s", "GFLOP/s", "of best"
+            "{:<14} {:<44} {:<8} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}{}\n",
+            "op",
+            "case",
+            "pass",
+            "ms",
+            "p10",
+            "p90",
+            "GB/s",
+            "GFLOP/s",
+            "of best",
+            if joules { "         J" } else { "" }
         ));
     }
     for row in &report.ops {
         text.push_str(&format!(
-            "{:<14} {:<44} {:<8} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>8.1} {:>8}\n",
+            "{:<14} {:<44} {:<8} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>8.1} {:>8}{}\n",
             row.op,
             row.case,
             row.pass,
@@ -317,8 +295,16 @@ fn told(report: &Report) -> String {
             row.times.p90_s * 1e3,
             row.bytes.map_or("-".into(), |bytes| format!("{:.1}", bytes / row.times.median_s * 1e-9)),
             row.flops / row.times.median_s * 1e-9,
-            row.share_of_ceiling.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share))
+            row.share_of_ceiling.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
+            match row.energy_j {
+                Some(energy) => format!(" {energy:>9.2e}"),
+                None if joules => format!(" {:>9}", "-"),
+                None => String::new(),
+            }
         ));
+    }
+    if let Some(energy) = &report.energy {
+        text.push_str(&format!("\n{}\n", energy.line()));
     }
     if let Some(found) = report.steadiness.as_ref().filter(|found| found.product_again < STEADY) {
         text.push_str(&format!(

@@ -9,6 +9,7 @@ pub mod kernels;
 mod memory;
 pub mod numbers;
 
+pub(crate) use memory::REGIONS;
 pub use memory::{Element, Memory, Sizes, StepState};
 
 use std::ops::Range;

@@ -173,6 +173,9 @@ mod tests {
 
     #[test]
     fn a_chip_that_is_not_in_the_table_has_no_datasheet() {
+        let sheet = |name| Gpu::of_name(name).map(Gpu::datasheet);
+        assert_eq!(sheet("NVIDIA H100 80GB HBM3").map(|d| d.flop_per_s), Some(989e12));
+        assert_eq!(sheet("NVIDIA H200").map(|d| d.bytes_per_s), Some(4.8e12));
         for unknown in ["NVIDIA H100 PCIe", "NVIDIA A100-SXM4-40GB", "NVIDIA H200 NVL", "Tesla T4"] {
             assert_eq!(Gpu::of_name(unknown), None, "{unknown}");
         }

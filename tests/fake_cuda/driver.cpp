@@ -124,6 +124,27 @@ CALL(cuDeviceGetName(char *name, int size, int))
     std::strncpy(name, "Fake GPU", size);
     return SUCCESS;
 END
+CALL(cuDeviceGetPCIBusId(char *id, int size, int device))
+    std::snprintf(id, size, "00000000:0%d:00.0", device + 1);
+    return SUCCESS;
+END
+
+// NVML under its own name is this library too: a GPU that takes 7 J between two readings.
+CALL(nvmlInit_v2())
+    return SUCCESS;
+END
+CALL(nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device))
+    static int known;
+    *device = &known;
+    return std::strcmp(id, "00000000:01:00.0") == 0 ? 0 : 6;
+END
+CALL(nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *millijoules))
+    static unsigned long long total = 1000;
+    if (std::getenv("FAKE_NVML_NO_ENERGY") || !device) return 3;
+    *millijoules = total += 7000;
+    return SUCCESS;
+END
+
 CALL(cuDeviceTotalMem_v2(size_t *bytes, int))
     *bytes = size_t(number("FAKE_CUDA_MEMORY", 4096)) << 20;
     return SUCCESS;

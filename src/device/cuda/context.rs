@@ -32,6 +32,13 @@ pub struct Card {
     device: CUdevice,
 }
 
+impl Card {
+    /// As the driver calls it.
+    pub(super) fn device(&self) -> CUdevice {
+        self.device
+    }
+}
+
 /// What the driver told when it was first asked.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {

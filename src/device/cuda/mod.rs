@@ -10,6 +10,7 @@ mod gemm;
 mod graph;
 mod memory;
 mod modules;
+pub mod nvml;
 mod outbox;
 mod owned;
 mod ranges;

@@ -143,6 +143,18 @@ impl Prepared {
         Ok(Prepared { program, memory, inputs, outputs, gradients, seeds, device, forward_nodes })
     }
 
+    /// Bytes that it holds: the arena, parameters with all that belongs to them, and the inputs beside it.
+    pub fn bytes(&self) -> usize {
+        let fixed: usize = crate::device::REGIONS.iter().map(|&region| self.memory.bytes(region)).sum();
+        let inputs: usize = self
+            .inputs
+            .iter()
+            .map(|(id, _)| self.program.tensor(*id))
+            .map(|tensor| tensor.len() * tensor.dtype.bytes())
+            .sum();
+        fixed + inputs
+    }
+
     /// Poisons the arena, clears the parameters' gradients, writes the inputs and runs.
     ///
     /// # Errors

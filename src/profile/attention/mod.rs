@@ -21,6 +21,7 @@ pub mod text;
 use std::time::Instant;
 
 use crate::bench::Quantiles;
+use crate::bench::energy::Meter;
 use crate::device::{Device, cuda};
 use crate::graph::DType;
 use crate::ops::attention::pattern::Pattern;
@@ -32,7 +33,7 @@ use crate::{Error, Result};
 use self::cost::{Cost, Counts, calibrated, cost, planned, seconds};
 use self::memory::Since;
 use self::report::{FeedForwardTimes, Machine, Report, Sizes, Tiles};
-use self::runs::{Part, Ready, Traced, timed};
+use self::runs::{Part, Ready, Traced, metered, timed};
 use self::setting::{Pass, Setting};
 
 /// One pattern at one length: what it takes, what was predicted, what was measured, by pass.
@@ -55,6 +56,8 @@ pub struct Measured {
     pub planned: usize,
     pub predicted: f64,
     pub times: Option<Quantiles>,
+    /// Joules of one run.
+    pub energy: Option<f64>,
     /// Bytes by which the process grew, where the system tells.
     pub grown: Option<usize>,
 }
@@ -85,15 +88,17 @@ pub fn run(s: &Setting, note: &dyn Fn(&str)) -> Result<Report> {
     let ceilings = rates::measure(s.device)?;
     let feed_forward = feed_forward(s)?;
     let mut sites = sites(s, machine.units)?;
+    let counter = Meter::of(s.device);
+    let meter = counter.as_ref().ok();
     note("calibrating the cost model");
     let passes: usize = sites.iter().filter(|site| site.calibration).map(|site| site.passes.len()).sum();
     let each = CALIBRATION.min(CALIBRATION_SHARE * s.seconds / passes.max(1) as f64);
     for site in sites.iter_mut().filter(|site| site.calibration) {
         // Where a short point takes long nevertheless, this is one run.
-        measure(s, site, &|_| each)?;
+        measure(s, site, meter, &|_| each)?;
     }
     predict(s, &mut sites);
-    measure_rest(s, &mut sites, began, machine.memory_available, note)?;
+    measure_rest(s, &mut sites, (began, machine.memory_available), meter, note)?;
     let tiles = tiles(s)?;
     let sizes =
         Sizes { batch: s.batch, heads: s.heads, head_size: s.head_size, seed: s.seed, budget_s: s.seconds };
@@ -107,6 +112,7 @@ pub fn run(s: &Setting, note: &dyn Fn(&str)) -> Result<Report> {
         setting: sizes,
         ceilings,
         datasheet,
+        energy: counter.into(),
         feed_forward,
         points,
         fits,
@@ -202,7 +208,15 @@ fn sites(s: &Setting, units: usize) -> Result<Vec<Site>> {
                 .map(|&pass| {
                     let cost = cost(s, &patterns, length, pass, units);
                     let planned = planned(s, &patterns, length, pass)?;
-                    Ok(Measured { pass, cost, planned, predicted: f64::NAN, times: None, grown: None })
+                    Ok(Measured {
+                        pass,
+                        cost,
+                        planned,
+                        predicted: f64::NAN,
+                        times: None,
+                        energy: None,
+                        grown: None,
+                    })
                 })
                 .collect::<Result<Vec<_>>>()?;
             let calibration = calibration.contains(&length);
@@ -213,18 +227,23 @@ fn sites(s: &Setting, units: usize) -> Result<Vec<Site>> {
 }
 
 /// Measures all passes of a site, each for about as long as `allowance` of its place in the list says.
-fn measure(s: &Setting, site: &mut Site, allowance: &dyn Fn(usize) -> f64) -> Result<()> {
+fn measure(
+    s: &Setting,
+    site: &mut Site,
+    meter: Option<&Meter>,
+    allowance: &dyn Fn(usize) -> f64,
+) -> Result<()> {
     let backward = s.passes.contains(&Pass::Backward);
     let mut ready: Option<(Ready, Option<Since>)> = None;
     for number in 0..site.passes.len() {
         let (pass, expected) = (site.passes[number].pass, site.passes[number].predicted);
         let expected = if expected.is_finite() { expected } else { 0.0 };
-        let (times, grown) = if pass == Pass::Decode {
+        let ((times, energy), grown) = if pass == Pass::Decode {
             ready = None;
             let since = Since::now();
             let traced = Traced::decoding(s, &site.patterns, site.length)?;
             let mut alone = Ready::new(traced, s.device, s.seed)?;
-            let times = timed(&mut alone, Part::Forward, expected, allowance(number))?;
+            let times = metered(&mut alone, Part::Forward, expected, allowance(number), meter)?;
             (times, since.and_then(|since| since.growth()))
         } else {
             let (attention, since) = match ready.take() {
@@ -242,12 +261,13 @@ fn measure(s: &Setting, site: &mut Site, allowance: &dyn Fn(usize) -> f64) -> Re
                 }
                 attention.seed_gradients();
             }
-            let times = timed(attention, part, expected, allowance(number))?;
+            let times = metered(attention, part, expected, allowance(number), meter)?;
             // Both passes share the memory of the backward pass, so that the forward pass's own shows only where it is alone.
             let whole = part == Part::Backward || !backward;
             (times, since.as_ref().filter(|_| whole).and_then(Since::growth))
         };
         site.passes[number].times = Some(times);
+        site.passes[number].energy = energy;
         site.passes[number].grown = grown;
     }
     Ok(())
@@ -290,8 +310,8 @@ fn predict(s: &Setting, sites: &mut [Site]) {
 fn measure_rest(
     s: &Setting,
     sites: &mut [Site],
-    began: Instant,
-    available: Option<usize>,
+    (began, available): (Instant, Option<usize>),
+    meter: Option<&Meter>,
     note: &dyn Fn(&str),
 ) -> Result<()> {
     let once = |site: &Site| -> f64 {
@@ -332,7 +352,8 @@ fn measure_rest(
         let spare = (TIME_SHARE * left() - needed).max(0.0) / (tried - done).max(1) as f64;
         let predicted: Vec<f64> = site.passes.iter().map(|one| one.predicted).collect();
         needed -= once(site);
-        measure(s, site, &|number| (predicted[number] + spare).min(predicted[number].max(MOST_SECONDS)))?;
+        let allowance = |number: usize| (predicted[number] + spare).min(predicted[number].max(MOST_SECONDS));
+        measure(s, site, meter, &allowance)?;
         done += site.passes.len();
         let told: Vec<String> = site
             .passes

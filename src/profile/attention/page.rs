@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::plots::{Picture, maps, plots};
 use super::report::{Point, Report};
 use super::setting::Setting;
-use super::text::{exponent, meeting, time};
+use super::text::{exponent, joules, meeting, time};
 use crate::Result;
 use crate::look::html::{self, escape};
 use crate::train::budget;
@@ -80,6 +80,8 @@ fn summary(report: &Report) -> Vec<(String, String)> {
     if let Some(error) = report.prediction.median_error {
         all.push(("median error of the predictions".into(), format!("{:.0} %", 100.0 * error)));
     }
+    let counter = report.energy.counter.as_deref().map_or_else(|| "not counted".into(), str::to_string);
+    all.push(("energy".into(), counter));
     all.push(("made in".into(), format!("{:.0} s", report.seconds)));
     all
 }
@@ -102,6 +104,7 @@ fn fits(body: &mut String, report: &Report) {
         "pass",
         "time exponent",
         "memory exponent",
+        "energy exponent",
         "beats full",
         "overtakes feed-forward",
         "memory ends at",
@@ -112,6 +115,7 @@ fn fits(body: &mut String, report: &Report) {
             fit.pass.name().into(),
             exponent(fit.time_exponent, fit.ci95),
             fit.memory_exponent.map_or("-".into(), |e| format!("{e:.2}")),
+            fit.energy_exponent.map_or("-".into(), |e| format!("{e:.2}")),
             meeting(fit.beats_full, false),
             meeting(fit.overtakes_feed_forward, fit.extrapolated),
             fit.longest.map_or("-".into(), |n| n.to_string()),
@@ -143,6 +147,7 @@ fn points(body: &mut String, report: &Report) {
         "bound",
         "of ceiling",
         "of datasheet",
+        "energy",
         "runs",
     ];
     table(body, &names, report.points.iter().map(row));
@@ -171,6 +176,7 @@ fn row(p: &Point) -> Vec<String> {
         p.bound.to_string(),
         share(p.share_of_ceiling),
         share(p.share_of_datasheet),
+        p.energy_j.map_or("-".into(), joules),
         p.runs.to_string(),
     ]
 }

@@ -20,6 +20,7 @@ pub fn plots(report: &Report, s: &Setting) -> Vec<Picture> {
     let mut pictures: Vec<Picture> = s.passes.iter().map(|&pass| over_lengths(report, s, pass)).collect();
     pictures.push(roofline(report, s));
     pictures.push(memory(report, s));
+    pictures.extend(energy(report, s));
     pictures.extend(s.patterns.iter().enumerate().map(|(number, text)| bounds(report, s, number, text)));
     for (number, peer) in report.peers.iter().enumerate() {
         for &pass in s.passes.iter().filter(|&&pass| peer.points.iter().any(|point| point.pass == pass)) {
@@ -185,6 +186,34 @@ fn memory(report: &Report, s: &Setting) -> Picture {
         drawing: drawn(&plot, bytes),
         caption: format!("At its highest. Line: {}; dashes: the other passes.", s.passes[0].name()),
     }
+}
+
+/// Joules of a run, where they are counted.
+fn energy(report: &Report, s: &Setting) -> Option<Picture> {
+    let counter =
+        report.energy.counter.as_deref().filter(|_| report.points.iter().any(|p| p.energy_j.is_some()))?;
+    let mut all = Vec::new();
+    for (number, text) in s.patterns.iter().enumerate() {
+        for (n, &pass) in s.passes.iter().enumerate() {
+            let mark = if n == 0 { Mark::Line } else { Mark::Dashed };
+            let fit = report.fits.iter().find(|fit| fit.pattern == *text && fit.pass == pass);
+            let name = match fit.and_then(|fit| fit.energy_exponent) {
+                Some(exponent) => format!("{text} ({exponent:.2})"),
+                None => text.clone(),
+            };
+            let own = curve(of(&report.points, text, pass), |p| p.energy_j);
+            all.push(series(if n == 0 { &name } else { "" }, own, Ink::Series(number), mark));
+        }
+    }
+    Some(Picture {
+        name: "energy".into(),
+        drawing: drawn(&of_lengths("Energy".into(), "joules", all), super::text::joules),
+        caption: format!(
+            "Of one run, by {counter}; in brackets the exponent over the upper half of the lengths. Line: {}; dashes: the \
+             other passes.",
+            s.passes[0].name()
+        ),
+    })
 }
 
 fn peers(report: &Report, s: &Setting, number: usize, pass: Pass) -> Picture {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fit::Meeting;
 use super::setting::{FeedForward, Pass};
 use crate::bench::ceiling::Ceilings;
+use crate::bench::energy::Counter;
 use crate::profile::rates::Datasheet;
 
 /// The whole report.
@@ -16,6 +17,9 @@ pub struct Report {
     pub setting: Sizes,
     pub ceilings: Ceilings,
     pub datasheet: Option<Datasheet>,
+    /// Missing in reports of before energy was counted.
+    #[serde(default)]
+    pub energy: Counter,
     pub feed_forward: FeedForwardTimes,
     pub points: Vec<Point>,
     pub fits: Vec<Fit>,
@@ -102,6 +106,8 @@ pub struct Point {
     pub floor_s: f64,
     pub share_of_ceiling: Option<f64>,
     pub share_of_datasheet: Option<f64>,
+    /// Joules of one run; `None` where nothing counts them, or the runs were over too soon for the counter.
+    pub energy_j: Option<f64>,
 }
 
 impl Point {
@@ -120,6 +126,8 @@ pub struct Fit {
     pub time_exponent: Option<f64>,
     pub ci95: Option<[f64; 2]>,
     pub memory_exponent: Option<f64>,
+    /// Of the joules of a run.
+    pub energy_exponent: Option<f64>,
     /// The lengths that the exponents are of.
     pub from_length: usize,
     pub to_length: usize,

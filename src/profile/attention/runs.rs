@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::bench::Quantiles;
+use crate::bench::energy::{self, Meter};
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id};
@@ -127,6 +128,8 @@ pub struct Ready {
     memory: Memory,
     device: Device,
     seed: u64,
+    /// Runs so far, of either part.
+    runs: usize,
 }
 
 /// Which nodes.
@@ -155,7 +158,7 @@ impl Ready {
         if trained > 0 {
             memory.set_flat(Region::Weights, 0, &random::normal(seed, trained, 0.02));
         }
-        let mut ready = Ready { traced, memory, device, seed };
+        let mut ready = Ready { traced, memory, device, seed, runs: 0 };
         for id in ready.traced.forward_inputs.clone() {
             ready.write(id);
         }
@@ -195,12 +198,31 @@ impl Ready {
             self.device.run_nodes(&self.traced.program, nodes.clone(), &mut self.memory, &STATE)?;
         }
         self.memory.finish()?;
+        self.runs += runs;
         Ok(start.elapsed().as_secs_f64() / runs as f64)
     }
 }
 
 /// Most runs of one point: more say nothing new.
 const MOST_RUNS: usize = 200;
+
+/// As [`timed`], with the joules of one run where `meter` tells.
+///
+/// # Errors
+/// If the device fails.
+pub fn metered(
+    ready: &mut Ready,
+    part: Part,
+    expected: f64,
+    allowance: f64,
+    meter: Option<&Meter>,
+) -> Result<(Quantiles, Option<f64>)> {
+    energy::over(meter, || {
+        let before = ready.runs;
+        let times = timed(ready, part, expected, allowance)?;
+        Ok((times, ready.runs - before))
+    })
+}
 
 /// Runs for about `allowance` seconds. Where `expected` seconds fit in it more than once or so, one run goes before that
 /// is not counted.

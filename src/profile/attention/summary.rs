@@ -55,6 +55,7 @@ pub fn points(s: &Setting, sites: &[Site], ceilings: &Ceilings, sheet: Option<Da
                     floor_s,
                     share_of_ceiling: median.map(|median| floor_s / median),
                     share_of_datasheet: best.zip(median).map(|(best, median)| best / median),
+                    energy_j: one.energy,
                 });
             }
         }
@@ -96,6 +97,8 @@ pub fn fits(
             let law = power_law(&time);
             let memory: Vec<(f64, f64)> =
                 measured.iter().map(|p| (p.length as f64, p.peak_bytes as f64)).collect();
+            let energy: Vec<(f64, f64)> =
+                measured.iter().filter_map(|p| Some((p.length as f64, p.energy_j?))).collect();
             let full: Vec<&Point> = of(points, "full", pass).collect();
             let beside: Vec<(f64, f64)> = own
                 .iter()
@@ -119,6 +122,7 @@ pub fn fits(
                 time_exponent: law.map(|law| law.exponent),
                 ci95: law.and_then(|law| law.ci95),
                 memory_exponent: power_law(&memory).map(|law| law.exponent),
+                energy_exponent: power_law(&energy).map(|law| law.exponent),
                 from_length: upper[0],
                 to_length: upper[upper.len() - 1],
                 measured: measured.len(),

@@ -56,6 +56,7 @@ pub fn told(report: &Report) -> String {
         );
     }
     fits(&mut text, report);
+    energy(&mut text, report);
     for peer in &report.peers {
         beside(&mut text, peer, &report.points);
     }
@@ -116,6 +117,34 @@ fn fits(text: &mut String, report: &Report) {
             meeting(fit.overtakes_feed_forward, fit.extrapolated),
             fit.longest.map_or("-".into(), |n| n.to_string()),
         );
+    }
+}
+
+/// Joules a run at the longest measured length, and their exponent; or why there are none.
+fn energy(text: &mut String, report: &Report) {
+    let _ = writeln!(text, "\n{}", report.energy.line());
+    for fit in &report.fits {
+        let own = report.points.iter().filter(|p| p.pattern == fit.pattern && p.pass == fit.pass);
+        let last = own.filter_map(|p| Some((p.length, p.energy_j?))).next_back();
+        let Some((length, energy)) = last else { continue };
+        let _ = writeln!(
+            text,
+            "{:<22} {:<8} {} a run of {length} tokens, exponent {}",
+            fit.pattern,
+            fit.pass.name(),
+            joules(energy),
+            fit.energy_exponent.map_or("-".into(), |e| format!("{e:.2}")),
+        );
+    }
+}
+
+/// Joules in three digits: `1.23 mJ`.
+pub fn joules(energy: f64) -> String {
+    match energy {
+        e if e >= 100.0 => format!("{e:.0} J"),
+        e if e >= 1.0 => format!("{e:.2} J"),
+        e if e >= 1e-3 => format!("{:.2} mJ", e * 1e3),
+        e => format!("{:.1} uJ", e * 1e6),
     }
 }
 
@@ -194,7 +223,7 @@ pub fn time(seconds: f64) -> String {
 
 const COLUMNS: &str = "pattern,resolved,pass,length,median_s,p10_s,p90_s,runs,predicted_s,error,calibration,not_tried,\
                        peak_bytes,planned_bytes,visible_pairs,computed_pairs,flops,bytes,intensity,flop_per_s,\
-                       bytes_per_s,bound,floor_s,share_of_ceiling,share_of_datasheet";
+                       bytes_per_s,bound,floor_s,share_of_ceiling,share_of_datasheet,energy_j";
 
 /// One line a point, under a line of names; what is not there is empty.
 pub fn csv(points: &[Point]) -> String {
@@ -227,6 +256,7 @@ pub fn csv(points: &[Point]) -> String {
             number(Some(p.floor_s)),
             number(p.share_of_ceiling),
             number(p.share_of_datasheet),
+            number(p.energy_j),
         ];
         text.push_str(&words.join(","));
         text.push('\n');
@@ -249,6 +279,9 @@ mod tests {
             [(123.4, "123 s"), (1.234, "1.23 s"), (0.5, "500 ms"), (0.00123, "1.23 ms"), (4.2e-6, "4.2 us")]
         {
             assert_eq!(time(seconds), text);
+        }
+        for (energy, text) in [(123.4, "123 J"), (1.234, "1.23 J"), (0.5, "500.00 mJ"), (4.2e-6, "4.2 uJ")] {
+            assert_eq!(joules(energy), text);
         }
     }
 

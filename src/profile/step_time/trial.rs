@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Need;
 use crate::Result;
 use crate::bench::ceiling::Ceilings;
+use crate::bench::machine::Flush;
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id, Node, Role, Tensor};
@@ -18,12 +19,13 @@ pub type Factors = Vec<f64>;
 /// The whole calibration may take about this long, in seconds, of which a single operation at most a part.
 const ALLOWED: f64 = 1.0;
 const ALLOWED_EACH: f64 = ALLOWED / 4.0;
-/// An operation is run until it took this long, but for its first run.
+/// An operation is run until it took this long, but for its first run, and at least so often.
 const ENOUGH: f64 = 15e-3;
+const LEAST_RUNS: usize = 2;
 /// Operations often take this many times their floor: for choosing the batch alone, before anything is measured.
 const USUAL_FACTOR: f64 = 2.5;
-/// Runs of an operation: one to touch its memory, and as many as this count.
-const RUNS: f64 = 2.0;
+/// Runs of an operation: one to touch its memory, and those that count.
+const RUNS: f64 = 1.0 + LEAST_RUNS as f64;
 /// Runs between two waits for a GPU.
 const RUNS_A_WAIT: usize = 10;
 /// Random values that fill the operands, over and over.
@@ -92,6 +94,7 @@ pub fn of_graph(
     let (firsts, of) = distinct(graph);
     let needs: Vec<Need> = firsts.iter().map(|&n| Need::of(graph, &graph.nodes()[n])).collect();
     let drawn = random::normal(1, DRAWN, 1.0);
+    let mut flush = (device == Device::Cpu).then(Flush::new);
     let began = Instant::now();
     // The largest first: what there is no time for then weighs least.
     let mut order: Vec<usize> = (0..firsts.len()).collect();
@@ -104,7 +107,7 @@ pub fn of_graph(
             continue;
         }
         if let Some((alone, elements)) = graph.alone(firsts[n]) {
-            seconds[n] = timed(device, alone, elements, memory, &drawn)?;
+            seconds[n] = timed(device, alone, elements, memory, &drawn, flush.as_mut())?;
         }
     }
     Ok(factors(&needs, &seconds, ceilings, &of))
@@ -138,6 +141,7 @@ fn timed(
     elements: usize,
     memory: Option<usize>,
     drawn: &[f32],
+    mut flush: Option<&mut Flush>,
 ) -> Result<Option<f64>> {
     let program = Program::new(graph, Region::Work);
     let bytes = program.arena + 5 * DType::F32.bytes() * elements;
@@ -172,9 +176,14 @@ fn timed(
     // The first touches the memory.
     run()?;
     let began = Instant::now();
-    let mut best = f64::INFINITY;
-    while best.is_infinite() || began.elapsed().as_secs_f64() < ENOUGH {
+    let (mut best, mut runs) = (f64::INFINITY, 0);
+    while runs < LEAST_RUNS || began.elapsed().as_secs_f64() < ENOUGH {
+        // In a step other operations came in between, and their data are in the caches.
+        if let Some(flush) = &mut flush {
+            flush.run();
+        }
         best = best.min(run()?);
+        runs += 1;
     }
     Ok(Some(best))
 }
