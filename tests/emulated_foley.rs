@@ -6,7 +6,7 @@ use evoke::config::{self, Optimizer, SoundLoss};
 use evoke::device::{Device, StepState};
 use evoke::graph::plan::Region;
 use evoke::models::engine::Engine;
-use evoke::models::foley::{Ends, Foley, Purpose, START};
+use evoke::models::foley::{Ends, Foley, Purpose, START, earlier};
 use evoke::ops::cases::random;
 use evoke::ops::waveform::Codes;
 
@@ -165,38 +165,52 @@ fn streamed_groups_are_those_of_the_training_program() {
     assert!(cosine(&exact, &streamed) >= 0.9995 && cosine(&whole, &streamed) >= 0.9999);
 }
 
+/// The logits of the first samples, streamed.
+fn logits(model: &Foley, device: Device, codes: &[u32], pixels: &[u8]) -> Vec<f32> {
+    let mut engine = engine(model, device, None);
+    let mut graph = engine.graph();
+    let seen = model.encode(&mut graph, BATCH).unwrap().unwrap();
+    let encoder = engine.planned(graph, seen, Region::Work).unwrap();
+    let mut graph = engine.graph();
+    let next = model.extend(&mut graph, BATCH, ENDS.samples).unwrap();
+    let planned = engine.planned(graph, next, Region::Decode).unwrap();
+    engine.memory.write(&encoder.program, seen.0, pixels);
+    engine.run(&encoder.program, &StepState::default()).unwrap();
+    engine.memory.copy((&encoder.program, seen.1), (&planned.program, next.memory.unwrap()));
+    let more = model.config.lags - 1;
+    let before = earlier(codes, ENDS.samples, model.config.lags);
+    let mut logits = Vec::new();
+    // Longer than the rings of the first layer, and through a border of blocks.
+    for t in 0..40 {
+        let last: Vec<u32> = codes.chunks(ENDS.samples).map(|clip| clip[t]).collect();
+        engine.memory.write(&planned.program, next.codes, &last);
+        if let Some(id) = next.earlier {
+            let of = |clip: usize| before[(clip * ENDS.samples + t) * more..][..more].to_vec();
+            engine.memory.write(&planned.program, id, &(0..BATCH).flat_map(of).collect::<Vec<u32>>());
+        }
+        engine.memory.write(&planned.program, next.position, &[t as u32]);
+        engine.memory.write(&planned.program, next.count, &[t as u32 + 1]);
+        engine.memory.write(&planned.program, next.moment, &[t as u32]);
+        engine.run(&planned.program, &StepState::default()).unwrap();
+        engine.memory.check().unwrap();
+        logits.extend_from_slice(&engine.memory.read(&planned.program, next.made));
+    }
+    logits
+}
+
 #[test]
 fn streaming_agrees_with_the_cpu() {
     let texts = ["dilated:3:5 band:4+prefix:1", "fixed:16:2"].map(String::from);
-    let config = config::Foley { patterns: texts.into(), ..small() };
-    let model = Foley::new(&config, ENDS).unwrap();
-    let sound = random::tokens(6, BATCH * ENDS.samples, 256);
-    let codes = shown(&sound);
-    let pixels = random::bytes(4, BATCH * ENDS.frames * ENDS.height * ENDS.width * 3);
-    let [exact, found] = [Device::Cpu, Device::Emulated].map(|device| {
-        let mut engine = engine(&model, device, None);
-        let mut graph = engine.graph();
-        let seen = model.encode(&mut graph, BATCH).unwrap().unwrap();
-        let encoder = engine.planned(graph, seen, Region::Work).unwrap();
-        let mut graph = engine.graph();
-        let next = model.extend(&mut graph, BATCH, ENDS.samples).unwrap();
-        let planned = engine.planned(graph, next, Region::Decode).unwrap();
-        engine.memory.write(&encoder.program, seen.0, &pixels);
-        engine.run(&encoder.program, &StepState::default()).unwrap();
-        engine.memory.copy((&encoder.program, seen.1), (&planned.program, next.memory.unwrap()));
-        let mut logits = Vec::new();
-        // Longer than the rings of the first layer, and through a border of blocks.
-        for t in 0..40 {
-            let last: Vec<u32> = codes.chunks(ENDS.samples).map(|clip| clip[t]).collect();
-            engine.memory.write(&planned.program, next.codes, &last);
-            engine.memory.write(&planned.program, next.position, &[t as u32]);
-            engine.memory.write(&planned.program, next.count, &[t as u32 + 1]);
-            engine.run(&planned.program, &StepState::default()).unwrap();
-            engine.memory.check().unwrap();
-            logits.extend_from_slice(&engine.memory.read(&planned.program, next.made));
-        }
-        logits
-    });
-    let agreement = cosine(&exact, &found);
-    assert!(agreement >= 0.9995, "the logits' cosine is {agreement}");
+    let plain = config::Foley { patterns: texts.into(), ..small() };
+    let (norm, activation) = (config::NormOrder::Post, config::Activation::Relu);
+    let other = config::Foley { norm, activation, lags: 3, cross_every: 2, ..plain.clone() };
+    for config in [plain, other] {
+        let model = Foley::new(&config, ENDS).unwrap();
+        let codes = shown(&random::tokens(6, BATCH * ENDS.samples, 256));
+        let pixels = random::bytes(4, BATCH * ENDS.frames * ENDS.height * ENDS.width * 3);
+        let [exact, found] =
+            [Device::Cpu, Device::Emulated].map(|device| logits(&model, device, &codes, &pixels));
+        let agreement = cosine(&exact, &found);
+        assert!(agreement >= 0.9995, "the logits' cosine is {agreement}: {config:?}");
+    }
 }

@@ -231,7 +231,7 @@ impl Decoder {
     }
 
     /// The residual stream at the first layer.
-    pub(super) fn start(&self, g: &mut Graph, p: &Parameters, x: Id) -> Result<Residual> {
+    fn start(&self, g: &mut Graph, p: &Parameters, x: Id) -> Result<Residual> {
         let branch_input = match &self.first_norm {
             Some(norm) => norm.trace(g, p, x)?,
             None => x,
@@ -268,7 +268,7 @@ fn whole(over: u64, under: u64) -> (u32, u32) {
 
 impl Layer {
     /// The feed-forward block, to be joined to the residual stream.
-    pub(super) fn branch(
+    fn branch(
         &self,
         g: &mut Graph,
         p: &Parameters,
@@ -279,7 +279,7 @@ impl Layer {
         if config.recompute == Recompute::FeedForward { g.recompute(traced) } else { traced(g) }
     }
 
-    pub(super) fn join(
+    fn join(
         &self,
         g: &mut Graph,
         p: &Parameters,

@@ -13,6 +13,8 @@ mod session;
 mod step_tests;
 mod streaming;
 #[cfg(test)]
+mod streaming_tests;
+#[cfg(test)]
 mod tests;
 mod waiting;
 

@@ -1,8 +1,8 @@
 //! The residual stream of a step of decoding, on its way from one layer that reads it to the next.
 //!
 //! A branch that is to be added, and the norm behind the sum, wait for the layer that reads their result. Where kernels run
-//! and rows are few that layer takes them into its own launch ([`few_rows`]); elsewhere they are operations of their own,
-//! those of training.
+//! and rows are few that layer takes them into its own launch (`ops::few_rows`); elsewhere they are operations of their
+//! own, those of training.
 
 use crate::Result;
 use crate::config::NormOrder;
