@@ -7,8 +7,9 @@
                                       visible pairs count as operations (4 a pair and channel, backward 10)
 
 Ways: `sdpa` is scaled_dot_product_attention (without a mask tensor for full and causal, with a boolean one for the rest),
-`flex` is compiled FlexAttention with a block mask, `eager` is softmax(q k^T) v as it stands in a textbook. Each runs as far
-as its memory and the time go; what cannot run is left out, with a line that says why."""
+`flash`, `efficient`, `cudnn` and `math` are its single back ends; `flex` is compiled FlexAttention with a block mask; `eager` is
+softmax(q k^T) v as it stands in a textbook, `compiled` the same under torch.compile. Each runs as far as its memory and the
+time go; what cannot run is left out, with a line that says why."""
 
 import argparse
 import json
@@ -19,7 +20,10 @@ import sys
 import time
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+from shapes import lengths, pairs, patterns, visible
 
 SIZES = [  # name, batch, heads, head_dim, queries, keys, look-ahead mask
     ("patches", 16, 8, 32, 196, 196, False),
@@ -32,6 +36,12 @@ SIZES = [  # name, batch, heads, head_dim, queries, keys, look-ahead mask
     ("wide heads", 4, 8, 64, 196, 196, False),
 ]
 
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
 MASK_BYTES = 1 << 30  # more than this is no mask tensor that anyone keeps
 SCORE_BYTES = 2 << 30  # nor a matrix of scores
 MOST_RUNS = 200
@@ -60,51 +70,6 @@ def shapes(threads: int) -> None:
                 break
         both = forward + backward
         print(f"{name:>18}: forward {forward * 1e3:.3f} ms, backward {backward * 1e3:.3f} ms, both {both * 1e3:.3f} ms")
-
-
-def near_root(length: int) -> int:
-    """The power of two nearest the root."""
-    below = 1 << ((length.bit_length() - 1) // 2)
-    return 2 * below if 4 * length > 9 * below * below else below
-
-
-def visible(pattern: str, length: int):
-    """Whether query i sees key j, as a function of tensors of both; None where the pattern has no such form here."""
-    words = pattern.split(":")
-    number = lambda word: near_root(length) if word == "sqrt" else int(word)
-    sides = lambda word: [length if side == "all" else int(side) for side in (word + ",0").split(",")[:2]]
-    if words[0] == "full":
-        return lambda i, j: (i >= 0) & (j >= 0)
-    if words[0] == "causal":
-        return lambda i, j: j <= i
-    if words[0] in ("band", "dilated"):
-        (left, right), step = sides(words[1]), number(words[2]) if len(words) > 2 else 1
-        return lambda i, j: ((i - j) % step == 0) & (i - j <= left * step) & (j - i <= right * step)
-    if words[0] == "strided":
-        stride = number(words[1])
-        return lambda i, j: (j <= i) & ((i - j <= stride) | ((i - j) % stride == 0))
-    if words[0] == "strided-column":
-        stride = number(words[1])
-        return lambda i, j: (j <= i) & ((i - j) % stride == 0)
-    if words[0] in ("fixed", "fixed-local", "fixed-summary"):
-        block = number(words[1])
-        local = lambda i, j: i // block == j // block
-        if words[0] == "fixed-local":
-            return lambda i, j: (j <= i) & local(i, j)
-        count = number(words[2])
-        first = number(words[3]) if len(words) > 3 else block - count
-        summary = lambda i, j: (j % block >= first) & (j % block < first + count)
-        if words[0] == "fixed-summary":
-            return lambda i, j: (j <= i) & summary(i, j)
-        return lambda i, j: (j <= i) & (local(i, j) | summary(i, j))
-    return None
-
-
-def pairs(seen, length: int) -> int:
-    """Visible pairs of one head, counted a block of queries at a time."""
-    j = torch.arange(length)
-    blocks = torch.arange(length).split(1024)
-    return sum(int(seen(block[:, None], j[None, :]).sum()) for block in blocks)
 
 
 class Work:
@@ -137,12 +102,27 @@ class Work:
                 return lambda: scaled_dot_product_attention(q, k, v, is_causal=causal)
             mask = self.mask()
             return lambda: scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        if name == "eager":
+        if name in BACKENDS:
+            whole, backend = self.way("sdpa"), BACKENDS[name]
+
+            def alone():
+                with sdpa_kernel(backend):
+                    return whole()
+
+            return alone
+        if name in ("eager", "compiled"):
             scores = self.options.batch * self.options.heads * self.length**2 * q.element_size()
             if scores > SCORE_BYTES:
                 raise MemoryError(f"{scores / 1e9:.1f} GB of scores")
             hidden, scale = ~self.mask(), 1 / math.sqrt(self.options.head_size)
-            return lambda: (q @ k.transpose(-1, -2) * scale).masked_fill(hidden, -math.inf).softmax(-1) @ v
+
+            def attend(q, k, v, hidden):
+                return (q @ k.transpose(-1, -2) * scale).masked_fill(hidden, -math.inf).softmax(-1) @ v
+
+            if name == "compiled":
+                torch._dynamo.reset()
+                attend = torch.compile(attend)
+            return lambda: attend(q, k, v, hidden)
         if name == "flex":
             from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -220,30 +200,6 @@ def point(options, work: Work, way: str, name: str, seen_pairs: int) -> dict:
         "visible_pairs": seen_pairs,
         "flop_per_s": flops / median,
     }
-
-
-def lengths(text: str) -> list[int]:
-    unit = {"k": 1 << 10, "m": 1 << 20}
-    one = lambda word: int(word[:-1]) * unit[word[-1]] if word[-1] in unit else int(word)
-    found = set()
-    for word in text.split(","):
-        first, _, last = word.partition("..")
-        n = one(first)
-        while n <= one(last or first):
-            found.add(n)
-            n *= 2
-    return sorted(found)
-
-
-def patterns(text: str) -> list[str]:
-    """Split at commas, but for those inside `band:3,1`."""
-    found: list[str] = []
-    for word in text.split(","):
-        if found and (word.split(":")[0] == "all" or word.split(":")[0].isdigit()):
-            found[-1] += "," + word
-        else:
-            found.append(word.strip())
-    return found
 
 
 def profile(options) -> None:

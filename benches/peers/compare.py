@@ -66,19 +66,20 @@ class Bench:
             return [(f"{p['pattern']} {p['pass']} {p['length']}", p["median_s"], None) for p in report["points"]
                     if p["median_s"]]
 
-        def peer(way):
+        def peer(script, *words):
             with tempfile.TemporaryDirectory() as folder:
                 out = os.path.join(folder, "peer.json")
-                self.peer("attention.py", self.options.threads, *wanted, "--ways", way, "--device", self.options.device,
-                          "--seconds", limit, "--point-seconds", self.options.seconds / 10, "--out", out)
+                self.peer(script, *words, *wanted, "--seconds", limit, "--point-seconds", self.options.seconds / 10, "--out", out)
                 with open(out) as file:
                     return points(json.load(file))
 
-        ways = ("sdpa", "flex") if self.gpu else ("sdpa",)
-        return {
-            EVOKE: lambda: points(self.evoke("profile", "attention", *wanted, "--seconds", limit)),
-            **{f"PyTorch {way}": lambda way=way: peer(way) for way in ways},
-        }
+        def torch(way):
+            return lambda: peer("attention.py", self.options.threads, "--ways", way, "--device", self.options.device)
+
+        peers = {f"PyTorch {way}": torch(way) for way in (("sdpa", "flex", "cudnn") if self.gpu else ("sdpa",))}
+        if not self.gpu:
+            peers["JAX"] = lambda: peer("attention_jax.py", "--threads", self.options.threads)
+        return {EVOKE: lambda: points(self.evoke("profile", "attention", *wanted, "--seconds", limit)), **peers}
 
     def steps(self):
         return max(3, round(self.options.seconds))
