@@ -50,3 +50,22 @@ fn people_are_told_of_energy_in_one_line() {
     assert_eq!(lines.len(), 1, "{text}");
     assert!(text.contains("warm caches"), "{text}");
 }
+
+#[test]
+fn bench_refuses_what_it_would_not_time() {
+    for (line, wanted) in [
+        ("step --set model.widthh=3", "the nearest is model.width"),
+        ("step foley-step --set model.width=64", "either `step` or `foley-step`"),
+        ("attention --set model.width=64", "either `step` or `foley-step`"),
+        ("step --length 5", "`foley-step` alone"),
+        ("foley-step --length 0", "at least one sample"),
+        ("foley-step --steps 0", "at least one step"),
+        ("foley-step --length 100 --set loss.spectrogram=1", "times one loss"),
+        ("nothing", "no op to time"),
+    ] {
+        let output = bench(line);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(said.lines().count() == 1 && said.contains(wanted), "{line}: {said}");
+    }
+}

@@ -53,22 +53,3 @@ fn selftest_reports_as_json() {
     let out = Command::cargo_bin("evoke").unwrap().args(["selftest", "no such op"]).output().unwrap();
     assert_eq!(out.status.code(), Some(2));
 }
-
-#[test]
-fn bench_refuses_what_it_would_not_time() {
-    for (line, wanted) in [
-        ("bench step --set model.widthh=3", "the nearest is model.width"),
-        ("bench step foley-step --set model.width=64", "either `step` or `foley-step`"),
-        ("bench attention --set model.width=64", "either `step` or `foley-step`"),
-        ("bench step --length 5", "`foley-step` alone"),
-        ("bench foley-step --length 0", "at least one sample"),
-        ("bench foley-step --steps 0", "at least one step"),
-        ("bench foley-step --length 100 --set loss.spectrogram=1", "times one loss"),
-        ("bench nothing", "no op to time"),
-    ] {
-        let output = Command::cargo_bin("evoke").unwrap().args(line.split(' ')).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
-        assert!(said.lines().count() == 1 && said.contains(wanted), "{line}: {said}");
-    }
-}

@@ -1,7 +1,7 @@
 //! How attention's cost grows with the length: planned memory and visible pairs, which are the same on every machine; and,
 //! on demand, times of a whole training step over long sequences.
 //!
-//! `benches/peers/banded.py` does the step of `banded_step` in PyTorch.
+//! The step that `benches/peers/banded.py` does in PyTorch is `evoke bench foley-step`.
 
 use std::time::Instant;
 
@@ -20,7 +20,6 @@ use evoke::ops::cases::random;
 use evoke::ops::cross_entropy::cross_entropy;
 use evoke::ops::embedding::embedding;
 use evoke::ops::optimizer::{self, AdamW};
-use evoke::train::budget::peak_memory;
 
 const CLASSES: usize = 256;
 
@@ -49,7 +48,6 @@ struct Ends {
     samples: Id,
     targets: Id,
     scale: Id,
-    sums: Id,
 }
 
 impl Samples {
@@ -93,9 +91,9 @@ impl Samples {
             residual = residual.join(g, p, branch, norm, order, None)?;
         }
         let logits = self.head.trace(g, p, residual.branch_input, None)?;
-        let loss = cross_entropy(g, logits, targets, scale, 0.0, true)?;
+        cross_entropy(g, logits, targets, scale, 0.0, true)?;
         g.differentiate()?;
-        Ok(Ends { samples, targets, scale, sums: loss.sums })
+        Ok(Ends { samples, targets, scale })
     }
 
     fn planned(&self, patterns: &[Pattern]) -> (Program, Ends) {
@@ -201,28 +199,24 @@ impl Training {
         self.memory.write(program, ends.scale, &[1.0 / length as f32]);
     }
 
-    /// One step: seconds and loss. The inputs share the arena with everything else, so they are written each time.
-    fn run(&mut self) -> (f64, f32) {
+    /// Seconds of one step. The inputs share the arena with everything else, so they are written each time.
+    fn run(&mut self) -> f64 {
         self.state.step += 1;
         self.fill();
         let start = Instant::now();
-        let (program, ends) = &self.step;
-        Device::Cpu.run(program, &mut self.memory, &self.state).unwrap();
-        let loss = self.memory.read(program, ends.sums)[0];
+        Device::Cpu.run(&self.step.0, &mut self.memory, &self.state).unwrap();
         self.memory.reserve(&self.update).unwrap();
         Device::Cpu.run(&self.update, &mut self.memory, &self.state).unwrap();
-        (start.elapsed().as_secs_f64(), loss)
+        start.elapsed().as_secs_f64()
     }
 
     /// Some runs, after one that touches the memory.
     fn best(&mut self, seconds: f64) -> Best {
-        let (_, first) = self.run();
-        let mut best = Best { seconds: f64::INFINITY, cpu: 0.0, losses: [first, first] };
+        self.run();
+        let mut best = Best { seconds: f64::INFINITY, cpu: 0.0 };
         let (begin, cpu, mut runs) = (Instant::now(), processor_seconds(), 0);
         while runs < 3 || begin.elapsed().as_secs_f64() < seconds {
-            let (taken, loss) = self.run();
-            best.seconds = best.seconds.min(taken);
-            best.losses[1] = loss;
+            best.seconds = best.seconds.min(self.run());
             runs += 1;
         }
         best.cpu = (processor_seconds() - cpu) / f64::from(runs);
@@ -236,8 +230,6 @@ struct Best {
     seconds: f64,
     /// The mean of all threads together: other programs on the machine disturb it least.
     cpu: f64,
-    /// The first and the last.
-    losses: [f32; 2],
 }
 
 /// Processor time of this process so far, in hundredths of a second.
@@ -246,22 +238,6 @@ fn processor_seconds() -> f64 {
     // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th fields behind it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-#[test]
-#[ignore = "a benchmark: prints times"]
-fn banded_step() {
-    let sizing = Sizing { length: 16_000, layers: 4, width: 128, heads: 4 };
-    let mut training = Training::new(sizing, &[Pattern::banded(256, 0)]);
-    let best = training.best(10.0);
-    println!(
-        "{sizing:?}, band 256: {:.1} ms a step, {:.1} ms of processor time, losses {:?}, {} bytes at most, {} planned",
-        best.seconds * 1e3,
-        best.cpu * 1e3,
-        best.losses,
-        peak_memory().unwrap_or(0),
-        training.step.0.arena
-    );
 }
 
 #[test]

@@ -14,6 +14,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
+
 /// Median, smallest and largest of some timings, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
@@ -41,24 +43,25 @@ impl Quantiles {
     }
 }
 
-/// Seconds of each of several runs of `body`, after one that is not counted: at least `least`, and until they and what
-/// goes `before` each of them, which is not timed, have taken `seconds`.
-pub fn runs(seconds: f64, least: usize, mut before: impl FnMut(), mut body: impl FnMut()) -> Vec<f64> {
+/// Times `body` until it has run for `seconds`, at least `least` times, after one run that is not counted.
+pub fn time(seconds: f64, least: usize, mut body: impl FnMut()) -> Spread {
     body();
     let began = Instant::now();
     let mut times = Vec::new();
     while times.len() < least || began.elapsed().as_secs_f64() < seconds {
-        before();
         let start = Instant::now();
         body();
-        times.push(start.elapsed().as_secs_f64());
+        times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    times
+    spread(times)
 }
 
-/// Times `body` until it has run for `seconds`, at least `least` times, after one run that is not counted.
-pub fn time(seconds: f64, least: usize, body: impl FnMut()) -> Spread {
-    spread(runs(seconds, least, || (), body).into_iter().map(|seconds| seconds * 1e3).collect())
+/// Runs between two waits for a GPU, which works on while the program goes on: so many that the wait weighs little.
+pub const RUNS_A_WAIT: usize = 20;
+
+/// Runs that are timed together on a device.
+pub fn together(device: Device) -> usize {
+    if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 }
 }
 
 /// The spread of at least one timing.

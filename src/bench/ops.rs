@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::Quantiles;
 use super::ceiling::Ceilings;
 use super::energy::{self, Meter};
 use super::machine::Flush;
 use super::turns::{Turns, in_turns};
+use super::{Quantiles, together};
 use crate::Result;
 use crate::device::Device;
 use crate::graph::DType;
@@ -48,8 +48,6 @@ pub struct Timer<'a> {
 
 /// Timed runs of an op, however long they take.
 const LEAST_RUNS: usize = 5;
-/// Runs of an op between two waits for a GPU.
-const RUNS_A_WAIT: usize = 20;
 /// Of the free memory, what the cases of a group may take together; bytes where it is not known.
 const MEMORY_SHARE: usize = 2;
 const MEMORY: usize = 2_000_000_000;
@@ -107,8 +105,7 @@ impl Timer<'_> {
             );
         }
         let device = self.device;
-        // A GPU works on while the program goes on: several runs go before each wait, so that the wait weighs little.
-        let together = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
+        let together = together(device);
         let ready = std::cell::RefCell::new(ready);
         let run = |part: &Part, times: usize| -> Result<()> {
             let Prepared { program, memory, .. } = &mut ready.borrow_mut()[part.case];

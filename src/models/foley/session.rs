@@ -71,8 +71,8 @@ impl Session {
         self.plans.encoders.of(batch, &mut self.engine, Region::Work, encode).map(Some)
     }
 
-    /// The plan of one step more of `batch` clips, in sounds of up to `most` steps: samples, or groups of them. Its rings live in its inputs, so
-    /// nothing else of [`Region::Decode`] may run between two steps.
+    /// The plan of one step more of `batch` clips, in sounds of up to `most` steps: samples, or groups of them. Its rings
+    /// live in its inputs, so nothing else of [`Region::Decode`] may run between two steps.
     ///
     /// # Errors
     /// If the shapes do not fit the model.

@@ -10,7 +10,36 @@ use crate::device::StepState;
 use crate::device::gpu::{Backend, Kernels, Launcher, Param, Product, Span};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph};
+use crate::models::engine::{Engine, Planned};
 use crate::ops::cases::random;
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0f32, |largest, v| largest.max(v.abs()))
+}
+
+/// Runs step `t`, whose codes are written, and compares what it makes for each clip, rows of `width`, with the whole
+/// sequence's (clips, steps, width).
+fn step_agrees(
+    engine: &mut Engine,
+    next: &Planned<Next>,
+    (t, width): (usize, usize),
+    expected: &[f32],
+    config: &config::Foley,
+) {
+    let Next { position, count, moment, made, .. } = next.ends;
+    engine.memory.write(&next.program, position, &[t as u32]);
+    engine.memory.write(&next.program, count, &[t as u32 + 1]);
+    engine.memory.write(&next.program, moment, &[t as u32]);
+    engine.run(&next.program, &StepState::default()).unwrap();
+    let found = engine.memory.read(&next.program, made);
+    let (size, clips) = (largest(expected), found.len() / width);
+    for (clip, whole) in expected.chunks_exact(expected.len() / clips).enumerate() {
+        for (found, expected) in found[clip * width..].iter().zip(&whole[t * width..][..width]) {
+            let error = (found - expected).abs();
+            assert!(error <= 1e-5 * size, "step {t} of clip {clip}: {found} {expected} {config:?}");
+        }
+    }
+}
 
 /// Streams `samples` given codes and compares every row of logits with the whole sequence's.
 fn agrees(config: &config::Foley, ends: Ends, samples: usize) {
@@ -48,13 +77,12 @@ fn agrees(config: &config::Foley, ends: Ends, samples: usize) {
 
     engine.memory.poison(Region::Decode);
     let more = config.lags - 1;
-    let Next { codes, earlier, position, count, moment, memory, made } = next.ends;
+    let Next { codes, earlier, memory, .. } = next.ends;
     if let (Some((frames, seen)), Some(memory)) = (encoder.ends, memory) {
         engine.memory.write(&encoder.program, frames, &pixels);
         engine.run(&encoder.program, &state).unwrap();
         engine.memory.copy((&encoder.program, seen), (&next.program, memory));
     }
-    let size = expected.iter().fold(0.0f32, |size, v| size.max(v.abs()));
     for t in 0..samples {
         let last: Vec<u32> = (0..batch).map(|clip| code(clip, t)).collect();
         engine.memory.write(&next.program, codes, &last);
@@ -63,18 +91,7 @@ fn agrees(config: &config::Foley, ends: Ends, samples: usize) {
             let rows: Vec<u32> = (0..batch).flat_map(|clip| of(clip).to_vec()).collect();
             engine.memory.write(&next.program, earlier, &rows);
         }
-        engine.memory.write(&next.program, position, &[t as u32]);
-        engine.memory.write(&next.program, count, &[t as u32 + 1]);
-        engine.memory.write(&next.program, moment, &[t as u32]);
-        engine.run(&next.program, &state).unwrap();
-        let found = engine.memory.read(&next.program, made);
-        for clip in 0..batch {
-            let row = &expected[(clip * samples + t) * classes..][..classes];
-            for (found, expected) in found[clip * classes..].iter().zip(row) {
-                let error = (found - expected).abs();
-                assert!(error <= 1e-5 * size, "sample {t} of clip {clip}: {found} {expected} {config:?}");
-            }
-        }
+        step_agrees(&mut engine, &next, (t, classes), &expected, config);
     }
 }
 
@@ -115,8 +132,7 @@ fn groups_agree(config: &config::Foley, ends: Ends) {
     }
     engine.run(&whole.program, &state).unwrap();
     let expected = engine.memory.read(&whole.program, whole.ends.made).into_owned();
-    let size = expected.iter().fold(0.0f32, |size, v| size.max(v.abs()));
-    assert!(size > 0.01, "waves of {size} tell nothing");
+    assert!(largest(&expected) > 0.01, "waves of {} tell nothing", largest(&expected));
 
     let mut graph = engine.graph();
     let encoder = model.encode(&mut graph, batch).unwrap();
@@ -137,18 +153,7 @@ fn groups_agree(config: &config::Foley, ends: Ends) {
         };
         let last: Vec<u32> = (0..batch).flat_map(of).collect();
         engine.memory.write(&next.program, next.ends.codes, &last);
-        engine.memory.write(&next.program, next.ends.position, &[t as u32]);
-        engine.memory.write(&next.program, next.ends.count, &[t as u32 + 1]);
-        engine.memory.write(&next.program, next.ends.moment, &[t as u32]);
-        engine.run(&next.program, &state).unwrap();
-        let found = engine.memory.read(&next.program, next.ends.made);
-        for clip in 0..batch {
-            let row = &expected[clip * samples + t * group..][..group];
-            for (found, expected) in found[clip * group..].iter().zip(row) {
-                let error = (found - expected).abs();
-                assert!(error <= 1e-5 * size, "group {t} of clip {clip}: {found} {expected} {config:?}");
-            }
-        }
+        step_agrees(&mut engine, &next, (t, group), &expected, config);
     }
 }
 

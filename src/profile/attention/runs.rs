@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::Result;
-use crate::bench::Quantiles;
 use crate::bench::energy::{self, Meter};
+use crate::bench::{Quantiles, together};
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id};
@@ -139,8 +139,6 @@ pub enum Part {
     Backward,
 }
 
-/// Runs of a graph between two waits for a GPU, so that the wait weighs little.
-const RUNS_A_WAIT: usize = 20;
 /// A GPU's run from which one a wait is enough.
 const LONG_RUN: f64 = 10e-3;
 const STATE: StepState = StepState { seed: 1, pass: 0, step: 1, learning_rate: 0.0 };
@@ -191,8 +189,7 @@ impl Ready {
             Part::Forward => 0..forward,
             Part::Backward => forward..self.traced.program.nodes.len(),
         };
-        let many = matches!(self.device, Device::Cuda(_)) && expected < LONG_RUN;
-        let runs = if many { RUNS_A_WAIT } else { 1 };
+        let runs = if expected < LONG_RUN { together(self.device) } else { 1 };
         let start = Instant::now();
         for _ in 0..runs {
             self.device.run_nodes(&self.traced.program, nodes.clone(), &mut self.memory, &STATE)?;

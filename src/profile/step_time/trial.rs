@@ -8,6 +8,7 @@ use super::Need;
 use crate::Result;
 use crate::bench::ceiling::Ceilings;
 use crate::bench::machine::Flush;
+use crate::bench::together;
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::plan::{Program, Region};
 use crate::graph::{DType, Graph, Id, Node, Role, Tensor};
@@ -26,8 +27,6 @@ const LEAST_RUNS: usize = 2;
 const USUAL_FACTOR: f64 = 2.5;
 /// Runs of an operation: one to touch its memory, and those that count.
 const RUNS: f64 = 1.0 + LEAST_RUNS as f64;
-/// Runs between two waits for a GPU.
-const RUNS_A_WAIT: usize = 10;
 /// Random values that fill the operands, over and over.
 const DRAWN: usize = 1 << 16;
 
@@ -163,7 +162,7 @@ fn timed(
             memory.write(&program, id, &random(program.tensor(id).len()));
         }
     }
-    let together = if matches!(device, Device::Cuda(_)) { RUNS_A_WAIT } else { 1 };
+    let together = together(device);
     let state = StepState { seed: 1, pass: 0, step: 1, learning_rate: 0.0 };
     let mut run = || -> Result<f64> {
         let start = Instant::now();
