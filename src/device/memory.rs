@@ -107,7 +107,7 @@ pub(super) struct Waiting {
 /// Where the regions are.
 #[derive(Debug)]
 enum Place {
-    Host([Buffer; Region::COUNT]),
+    Host(Box<[Buffer; Region::COUNT]>),
     Cuda(Box<cuda::Memory>),
 }
 
@@ -139,7 +139,7 @@ impl Memory {
         let bytes = REGIONS.map(|region| sizes.bytes(region, device.storage()));
         let place = match device {
             Device::Cuda(number) => Place::Cuda(Box::new(cuda::Memory::new(number, bytes)?)),
-            _ => Place::Host(bytes.map(Buffer::new)),
+            _ => Place::Host(Box::new(bytes.map(Buffer::new))),
         };
         Ok(Memory {
             device,
