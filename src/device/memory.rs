@@ -173,6 +173,18 @@ impl Memory {
         }
     }
 
+    /// Drives what was worked on out of a GPU's second-level cache, before what is queued next; nothing waits for it, so
+    /// that launches which follow are under way when it ends. Elsewhere nothing happens.
+    ///
+    /// # Errors
+    /// If the device fails, or has no memory left.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Host(_) => Ok(()),
+            Place::Cuda(cuda) => cuda.flush(),
+        }
+    }
+
     /// The algorithms that the device's library chose for products, as JSON; `None` where there is nothing to choose.
     pub fn plans(&self) -> Option<String> {
         match &self.place {
