@@ -1,5 +1,6 @@
 """Short tables of what run.sh leaves under results/: tables.py PART RESULTS. `compare-runs` compares the runs of the part
-`train` and writes its JSON; `gather` puts the works of the part `compare` into one. In a bundle it is called tables.py; nothing but Python's own library is needed."""
+`train` and writes its JSON; `gather RESULTS PART WORK...` puts what was compared into one. In a bundle it is called tables.py;
+nothing but Python's own library is needed."""
 
 import json
 import os
@@ -57,14 +58,14 @@ def compare_runs(results):
     return 0 if ok else 1
 
 
-def gather(results):
+def gather(results, part, *works):
     """The rows of all works that came to an end."""
-    found = [load(results, "work", f"compare-{work}.json") for work in ("attention", "captioner", "foley", "spectrogram")]
+    found = [load(results, "work", f"compare-{work}.json") for work in works]
     whole = [one for one in found if one]
     merged = {**(whole[0] if whole else {}), "ok": len(whole) == len(found), "rows": [row for one in whole for row in one["rows"]],
               "left_out": [row for one in whole for row in one["missing"]]}
     merged.pop("missing", None)  # in this folder's JSON: why a part cannot run
-    with open(os.path.join(results, "compare.json"), "w") as file:
+    with open(os.path.join(results, part + ".json"), "w") as file:
         json.dump(merged, file, indent=2)
         file.write("\n")
     return 0 if whole else 1
@@ -130,18 +131,18 @@ def sanitize(report):
 
 
 def main():
-    part, results = sys.argv[1:]
+    part, results, *rest = sys.argv[1:]
     if part == "compare-runs":
         sys.exit(compare_runs(results))
     if part == "gather":
-        sys.exit(gather(results))
+        sys.exit(gather(results, *rest))
     report = load(results, part + ".json")
     if report.get("missing") and part != "doctor":
         print("missing:", report["missing"])
         return
     try:
         {"doctor": doctor, "selftest": selftest, "bench": bench, "step": step, "train": train, "peers": peers,
-         "compare": compare, "sanitize": sanitize}[part](report)
+         "attention": compare, "compare": compare, "sanitize": sanitize}[part](report)
     except (KeyError, TypeError):
         print(f"{part}: left no whole result; see {os.path.join(results, 'work', part + '.log')}")
 

@@ -55,7 +55,7 @@ fn parts_of_the_bundle_say_what_is_missing() {
         eprintln!("no_gpu: SKIPPED, this machine has a GPU");
         return;
     };
-    for name in ["selftest", "bench", "step", "train", "compare", "sanitize"] {
+    for name in ["selftest", "bench", "step", "train", "attention", "compare", "sanitize"] {
         let (code, said) = part(name);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&format!("{name}: MISSING: {missing}")), "{said}");
