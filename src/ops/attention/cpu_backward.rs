@@ -203,34 +203,60 @@ impl At<'_> {
     #[inline(always)]
     fn query_blocks<S: Simd>(&self, simd: S, tiles: &mut Tiles, blocks: Range<usize>, all: bool) {
         let (of_class, width) = (self.blocks_of_class::<S>(), block_width::<S>(self.place.narrow));
-        let end = blocks.end;
-        for block in blocks {
-            if of_class == 0 || block / of_class >= self.place.classes() {
-                break;
-            }
-            if block + 1 < end {
-                self.ask_ahead(block, of_class, width, all);
-            }
+        let end = if of_class == 0 { 0 } else { blocks.end.min(of_class * self.place.classes()) };
+        let mut block = blocks.start;
+        while block < end {
             let class = &self.place.class(block / of_class);
             let t0 = block % of_class * width;
-            let block = t0..class.queries.min(t0 + width);
-            if block.is_empty() {
-                continue;
+            let count = self.place.together(class, t0, width, end - block);
+            if block + count < end {
+                self.ask_ahead(block + count - 1, of_class, width, all);
             }
-            let width = block.len().next_multiple_of(S::F32_LANES);
-            self.load_queries(simd, tiles, class, block.clone(), width);
-            tiles.d_queries.fill(0.0);
-            for segment in &self.place.segments(class, block.start, block.end) {
-                for keys in segment.tiles() {
-                    let first = self.load_keys(tiles, segment, &keys, all);
-                    let meeting = Meeting { class, block: block.clone(), segment, keys, first };
-                    self.step(simd, tiles, meeting, Wanted { queries: true, keys: all });
-                }
-            }
-            self.store_queries(tiles, class, block, width);
+            self.group(simd, tiles, class, t0..class.queries.min(t0 + count * width), width, all);
+            block += count;
         }
         if all {
             self.store_keys(tiles);
+        }
+    }
+
+    /// dq of the blocks of `width` queries in `group`, which go through their keys together.
+    #[inline(always)]
+    fn group<S: Simd>(
+        &self,
+        simd: S,
+        tiles: &mut Tiles,
+        class: &Class,
+        group: Range<usize>,
+        width: usize,
+        all: bool,
+    ) {
+        let blocks = || group.clone().step_by(width).map(|t0| t0..group.end.min(t0 + width)).enumerate();
+        let vectors = |block: &Range<usize>| block.len().next_multiple_of(S::F32_LANES);
+        if group.is_empty() {
+            return;
+        }
+        for (number, block) in blocks() {
+            self.load_queries(simd, tiles, number, class, block.clone(), vectors(&block));
+            tiles.blocks[number].d_queries.fill(0.0);
+        }
+        for (which, segment) in self.place.segments(class, group.start, group.end).iter().enumerate() {
+            for keys in segment.tiles() {
+                let first = self.load_keys(tiles, segment, &keys, all);
+                for (number, block) in blocks() {
+                    let segment = &self.place.segments(class, block.start, block.end)[which];
+                    // The keys of a block may end before those of the blocks behind it.
+                    let keys = keys.start..keys.end.min(segment.keys.end);
+                    if !keys.is_empty() {
+                        let meeting = Meeting { class, block, segment, keys, first, number };
+                        self.step(simd, tiles, meeting, Wanted { queries: true, keys: all });
+                    }
+                }
+            }
+        }
+        for (number, block) in blocks() {
+            let width = vectors(&block);
+            self.store_queries(tiles, number, class, block, width);
         }
     }
 
@@ -288,8 +314,8 @@ impl At<'_> {
                 let inner = own.map_or(keys.clone(), |own| own.seen_by_all(block.start, block.end));
                 let segment = &Segment { class: own, keys: keys.clone(), inner, tile: size };
                 let width = block.len().next_multiple_of(S::F32_LANES);
-                self.load_queries(simd, scratch, &class, block.clone(), width);
-                let meeting = Meeting { class: &class, block, segment, keys: keys.clone(), first };
+                self.load_queries(simd, scratch, 0, &class, block.clone(), width);
+                let meeting = Meeting { class: &class, block, segment, keys: keys.clone(), first, number: 0 };
                 self.step(simd, scratch, meeting, Wanted { queries: false, keys: true });
             }
         }
@@ -301,10 +327,12 @@ impl At<'_> {
         &self,
         simd: S,
         tiles: &mut Tiles,
+        number: usize,
         class: &Class,
         block: Range<usize>,
         width: usize,
     ) {
+        let tiles = &mut tiles.blocks[number];
         let (place, operands) = (&self.place, &self.operands);
         let padded = padded(place.problem.head_dim);
         let (queries, d_out) = (&mut tiles.queries[..width * padded], &mut tiles.d_out[..width * padded]);
@@ -374,10 +402,17 @@ impl At<'_> {
     }
 
     #[inline(always)]
-    fn store_queries(&self, tiles: &mut Tiles, class: &Class, block: Range<usize>, width: usize) {
+    fn store_queries(
+        &self,
+        tiles: &mut Tiles,
+        number: usize,
+        class: &Class,
+        block: Range<usize>,
+        width: usize,
+    ) {
         let place = &self.place;
         let (head_dim, padded) = (place.problem.head_dim, padded(place.problem.head_dim));
-        let d_queries = &tiles.d_queries[..padded * width];
+        let d_queries = &tiles.blocks[number].d_queries[..padded * width];
         transpose(&mut tiles.d_queries_rows[..width * padded], d_queries, padded, width, place.problem.scale);
         for (row, t) in tiles.d_queries_rows.chunks_exact(padded).zip(block) {
             // SAFETY: in a pass over one term each (query, head) belongs to one block, and a block to one task.

@@ -13,7 +13,8 @@ use std::ops::Range;
 
 /// Values of scratch that a task needs, see [`Tiles`].
 pub fn scratch_len(head_dim: usize) -> usize {
-    4 * padded(head_dim) * key_rows(padded(head_dim)) + (3 * KEY_TILE + 6 * padded(head_dim)) * MAX_WIDTH
+    4 * padded(head_dim) * key_rows(padded(head_dim))
+        + (3 * KEY_TILE + (1 + 5 * GROUP) * padded(head_dim)) * MAX_WIDTH
 }
 
 /// Scratch of a task. Rows of keys and queries are `[..][padded]`, the rest `[..][width of the block]`.
@@ -24,14 +25,20 @@ pub struct Tiles<'a> {
     pub weights: &'a mut [f32],
     pub d_weights: &'a mut [f32],
     pub multipliers: &'a mut [f32],
+    pub d_queries_rows: &'a mut [f32],
+    /// Of each block of a group.
+    pub blocks: [Block<'a>; GROUP],
+    /// The gradients of the keys to be loaded are still zero, and not yet written.
+    pub fresh: bool,
+}
+
+/// What belongs to a block of queries.
+pub struct Block<'a> {
     pub queries: &'a mut [f32],
     pub d_out: &'a mut [f32],
     pub queries_transposed: &'a mut [f32],
     pub d_out_transposed: &'a mut [f32],
     pub d_queries: &'a mut [f32],
-    pub d_queries_rows: &'a mut [f32],
-    /// The gradients of the keys to be loaded are still zero, and not yet written.
-    pub fresh: bool,
     /// log-sum-exp in powers of 2, and D, of the block's lanes.
     pub statistics: [[f32; MAX_WIDTH]; 2],
 }
@@ -48,14 +55,16 @@ impl<'a> Tiles<'a> {
             weights: take(tile),
             d_weights: take(tile),
             multipliers: take(tile),
-            queries: take(query),
-            d_out: take(query),
-            queries_transposed: take(query),
-            d_out_transposed: take(query),
-            d_queries: take(query),
             d_queries_rows: take(query),
+            blocks: std::array::from_fn(|_| Block {
+                queries: take(query),
+                d_out: take(query),
+                queries_transposed: take(query),
+                d_out_transposed: take(query),
+                d_queries: take(query),
+                statistics: [[0.0; MAX_WIDTH]; 2],
+            }),
             fresh: false,
-            statistics: [[0.0; MAX_WIDTH]; 2],
         }
     }
 }
@@ -75,6 +84,8 @@ pub struct Meeting<'a> {
     pub keys: Range<usize>,
     /// The tile's first row in the scratch.
     pub first: usize,
+    /// Which of the group the block is.
+    pub number: usize,
 }
 
 /// The arithmetic of a block of `NV` vectors of queries and a tile of keys.
@@ -90,7 +101,9 @@ impl<const NV: usize> WithSimd for Step<'_, '_, NV> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { place, tiles, meeting: Meeting { class, block, segment, keys, first }, wanted } = self;
+        let Self { place, tiles, meeting, wanted } = self;
+        let Meeting { class, block, segment, keys, first, number } = meeting;
+        let own = &mut tiles.blocks[number];
         let problem = place.problem;
         let (head_dim, padded, width) = (problem.head_dim, padded(problem.head_dim), NV * S::F32_LANES);
         let count = keys.len().next_multiple_of(ROWS);
@@ -99,11 +112,11 @@ impl<const NV: usize> WithSimd for Step<'_, '_, NV> {
         let (key_rows, value_rows) = (&key_rows[..count * padded], &value_rows[..count * padded]);
         let weights = &mut rows::<S, NV>(tiles.weights)[..count];
         let d_weights = &mut rows::<S, NV>(tiles.d_weights)[..count];
-        scores(simd, weights, key_rows, &rows::<S, NV>(tiles.queries_transposed)[..head_dim], padded);
+        scores(simd, weights, key_rows, &rows::<S, NV>(own.queries_transposed)[..head_dim], padded);
         segment.mask::<S, NV>(simd, block.start, block.len()).apply(simd, weights, keys.clone());
-        scores(simd, d_weights, value_rows, &rows::<S, NV>(tiles.d_out_transposed)[..head_dim], padded);
+        scores(simd, d_weights, value_rows, &rows::<S, NV>(own.d_out_transposed)[..head_dim], padded);
 
-        let [level, dots] = &mut tiles.statistics;
+        let [level, dots] = &mut own.statistics;
         let (level, dots) = (rows::<S, NV>(level)[0], rows::<S, NV>(dots)[0]);
         for (p, dp) in weights.iter_mut().zip(d_weights.iter_mut()) {
             for v in 0..NV {
@@ -130,13 +143,13 @@ impl<const NV: usize> WithSimd for Step<'_, '_, NV> {
 
         if wanted.queries {
             let channels = head_dim.next_multiple_of(ROWS);
-            mix(simd, &mut rows::<S, NV>(tiles.d_queries)[..channels], key_rows, d_weights, padded);
+            mix(simd, &mut rows::<S, NV>(own.d_queries)[..channels], key_rows, d_weights, padded);
         }
         if wanted.keys {
             let (p, ds) = (&tiles.weights[..count * width], &tiles.d_weights[..count * width]);
-            let (out, queries) = (&mut tiles.d_values[held.clone()], &*tiles.d_out);
+            let (out, queries) = (&mut tiles.d_values[held.clone()], &*own.d_out);
             simd.vectorize(Outer { out, weights: p, queries, width, padded });
-            let (out, queries) = (&mut tiles.d_keys[held], &*tiles.queries);
+            let (out, queries) = (&mut tiles.d_keys[held], &*own.queries);
             simd.vectorize(Outer { out, weights: ds, queries, width, padded });
         }
     }

@@ -44,6 +44,9 @@ pub const fn key_rows(padded: usize) -> usize {
     slots(padded) * KEY_TILE + ROWS
 }
 
+/// Most blocks that go through the keys together: each halving of what is packed weighs less, and costs as much scratch.
+pub const GROUP: usize = 4;
+
 /// Most queries of a block: four vectors of the widest kind.
 pub const MAX_WIDTH: usize = 4 * LANES;
 
@@ -105,6 +108,19 @@ impl<'a> Place<'a> {
         (self.batch * self.problem.heads + self.head) * self.problem.queries + class.query(t)
     }
 
+    /// Whole blocks of `width` queries, at most `most`, that go through the keys together from query `t0` on: where they meet
+    /// more tiles than can stay packed, all from the same first key on, each tile is packed once for all of them.
+    pub fn together(&self, class: &Class, t0: usize, width: usize, most: usize) -> usize {
+        let count = most.min(GROUP).min(class.queries.saturating_sub(t0) / width);
+        if count < 2 {
+            return 1;
+        }
+        let t1 = t0 + count * width;
+        let tiles = class.touched(t0, t1).len().div_ceil(tile(self.narrow));
+        let alike = class.seen(t0).start == class.seen(t1 - 1).start;
+        if alike && !self.narrow && tiles > slots(padded(self.problem.head_dim)) { count } else { 1 }
+    }
+
     /// Calls `query` and `key` with the rows that block `number + 1` will need and block `number` did not, so that they can be
     /// asked for before it begins: a head's rows lie some KiB apart, those of a class further still, and the processor
     /// does not foresee where. Of a short class, which is packed whole, each block of the class before asks for a share.
@@ -147,7 +163,7 @@ impl<'a> Place<'a> {
     }
 
     /// The keys that queries `t0..t1` may see: the prefix, then the class's own.
-    pub fn segments<'c>(&self, class: &'c Class, t0: usize, t1: usize) -> [Segment<'c>; 2] {
+    pub fn segments<'c>(&self, class: &'c Class, t0: usize, t1: usize) -> [Segment<'c>; SEGMENTS] {
         let (prefix, tile) = (0..self.prefix_keys(), tile(self.narrow));
         let (keys, inner) = (class.touched(t0, t1), class.seen_by_all(t0, t1));
         [
@@ -156,6 +172,9 @@ impl<'a> Place<'a> {
         ]
     }
 }
+
+/// Of a block: the prefix, and the class's own keys.
+pub const SEGMENTS: usize = 2;
 
 /// A run of keys that a block meets: of its class, or of the prefix.
 pub struct Segment<'c> {
@@ -168,6 +187,11 @@ pub struct Segment<'c> {
 }
 
 impl Segment<'_> {
+    /// Without keys.
+    pub const fn none() -> Self {
+        Segment { class: None, keys: 0..0, inner: 0..0, tile: KEY_TILE }
+    }
+
     pub fn key(&self, u: usize) -> usize {
         self.class.map_or(u, |class| class.key(u))
     }

@@ -11,7 +11,7 @@
 use super::cpu::Problem;
 use super::cpu_block::*;
 use super::cpu_rows::{copy, pack_queries, transpose};
-use super::cpu_tile::{ROWS, exp2, max_vectors, mix, rows, scores};
+use super::cpu_tile::{Mask, ROWS, exp2, max_vectors, mix, rows, scores};
 use super::pattern::{Class, Pattern};
 use crate::device::cpu::{View, ViewMut};
 use pulp::{Arch, Simd, WithSimd};
@@ -98,10 +98,12 @@ pub const fn blocks_of_class<S: Simd>(classes: usize, queries: usize, narrow: bo
 
 /// Values of scratch that a task needs, see [`Tiles`].
 fn scratch_len(head_dim: usize) -> usize {
-    2 * padded(head_dim) * key_rows(padded(head_dim)) + (2 * KEY_TILE + 3 * padded(head_dim)) * MAX_WIDTH
+    2 * padded(head_dim) * key_rows(padded(head_dim))
+        + (2 * KEY_TILE + (1 + 2 * GROUP) * padded(head_dim)) * MAX_WIDTH
 }
 
-/// Scratch of a task. Rows of queries are `[..][padded]`, the rest `[..][width of the block]`.
+/// Scratch of a task. Rows of queries are `[..][padded]`, the rest `[..][width of the block]`; `transposed` and `mixture` are
+/// there for each block of a group.
 struct Tiles<'a> {
     packed: PackedKeys<'a>,
     weights: &'a mut [f32],
@@ -121,8 +123,8 @@ impl<'a> Tiles<'a> {
             weights: take(tile),
             multipliers: take(tile),
             queries: take(query),
-            transposed: take(query),
-            mixture: take(query),
+            transposed: take(GROUP * query),
+            mixture: take(GROUP * query),
         }
     }
 }
@@ -148,95 +150,130 @@ impl WithSimd for Blocks<'_> {
         let (of_class, width) =
             (blocks_of_class::<S>(self.place.classes(), problem.queries, narrow), block_width::<S>(narrow));
         let last = of_class * self.place.classes();
-        for block in self.blocks.start..self.blocks.end.min(last) {
+        let end = self.blocks.end.min(last);
+        let mut block = self.blocks.start;
+        while block < end {
             let class = &self.place.class(block / of_class);
             let t0 = block % of_class * width;
             let lanes = class.queries.saturating_sub(t0).min(width);
-            if block + 1 < self.blocks.end {
-                self.ask_ahead(block, of_class, width);
+            let count = self.place.together(class, t0, width, end - block);
+            if block + count < self.blocks.end {
+                self.ask_ahead(block + count - 1, of_class, width);
             }
             let task = &mut self;
             match lanes.div_ceil(S::F32_LANES) {
                 0 => {}
-                1 => simd.vectorize(Vectors::<1> { task, class, t0, lanes }),
-                2 => simd.vectorize(Vectors::<2> { task, class, t0, lanes }),
-                3 => simd.vectorize(Vectors::<3> { task, class, t0, lanes }),
+                1 => simd.vectorize(Vectors::<1, 1> { task, class, t0, lanes, count }),
+                2 => simd.vectorize(Vectors::<2, 1> { task, class, t0, lanes, count }),
+                3 if count == 1 => simd.vectorize(Vectors::<3, 1> { task, class, t0, lanes, count }),
+                3 => simd.vectorize(Vectors::<3, GROUP> { task, class, t0, lanes, count }),
                 // Vectors of the kinds with fewer registers never come in fours.
                 _ if max_vectors::<S>() < 4 => unreachable!("a block has at most 3 vectors"),
-                _ => simd.vectorize(Vectors::<4> { task, class, t0, lanes }),
+                _ if count == 1 => simd.vectorize(Vectors::<4, 1> { task, class, t0, lanes, count }),
+                _ => simd.vectorize(Vectors::<4, GROUP> { task, class, t0, lanes, count }),
             }
+            block += count;
         }
     }
 }
 
-/// A block of `NV` vectors: queries `t0 .. t0 + lanes` of the class.
-struct Vectors<'t, 'a, const NV: usize> {
+/// A group of `count` blocks, at most `G`, of `NV` vectors: `lanes` queries each, from `t0` on, of the class.
+struct Vectors<'t, 'a, const NV: usize, const G: usize> {
     task: &'t mut Blocks<'a>,
     class: &'t Class,
     t0: usize,
     lanes: usize,
+    count: usize,
 }
 
-impl<const NV: usize> WithSimd for Vectors<'_, '_, NV> {
+impl<const NV: usize, const G: usize> WithSimd for Vectors<'_, '_, NV, G> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { task, class, t0, lanes } = self;
+        let Self { task, class, t0, lanes, count } = self;
         let place = &task.place;
         let problem = place.problem;
         let head_dim = problem.head_dim;
         let (padded, width) = (padded(head_dim), NV * S::F32_LANES);
+        let size = padded * width;
         let Tiles { packed, weights, multipliers, queries, transposed, mixture } = &mut task.tiles;
-        let (queries, mixture) = (&mut queries[..width * padded], &mut mixture[..padded * width]);
+        let queries = &mut queries[..size];
+        let blocks: [Range<usize>; G] = std::array::from_fn(|n| t0 + n * lanes..t0 + (n + 1) * lanes);
 
-        pack_queries(queries, task.q, place, class, t0..t0 + lanes, problem.scale * LOG2_E);
-        transpose(transposed, queries, width, padded, 1.0);
-        let transposed = &rows::<S, NV>(transposed)[..head_dim];
+        for (n, block) in blocks[..count].iter().enumerate() {
+            pack_queries(queries, task.q, place, class, block.clone(), problem.scale * LOG2_E);
+            transpose(&mut transposed[n * size..], queries, width, padded, 1.0);
+        }
         let channels = head_dim.next_multiple_of(ROWS);
-        mixture.fill(0.0);
-        let mut highest = [simd.splat_f32s(f32::NEG_INFINITY); NV];
-        let mut sum = [simd.splat_f32s(0.0); NV];
+        mixture[..count * size].fill(0.0);
+        let mut highest = [[simd.splat_f32s(f32::NEG_INFINITY); NV]; G];
+        let mut sum = [[simd.splat_f32s(0.0); NV]; G];
 
-        for segment in place.segments(class, t0, t0 + lanes) {
-            let mask = segment.mask::<S, NV>(simd, t0, lanes);
-            for range in segment.tiles() {
-                let first = packed.find(&segment, &range).unwrap_or_else(|| {
-                    let held = packed.make_room(place, &segment, &range, |_| ());
+        for which in 0..SEGMENTS {
+            let of = |from: usize, to: usize| {
+                let [prefix, own] = place.segments(class, from, to);
+                if which == 0 { prefix } else { own }
+            };
+            let all = of(t0, t0 + count * lanes);
+            let segments: [Segment; G] = std::array::from_fn(|n| match n < count {
+                true => of(blocks[n].start, blocks[n].end),
+                false => Segment::none(),
+            });
+            let masks: [Mask<S, NV>; G] = std::array::from_fn(|n| match n < count {
+                true => segments[n].mask::<S, NV>(simd, blocks[n].start, lanes),
+                false => Mask::none(simd),
+            });
+            for range in all.tiles() {
+                let first = packed.find(&all, &range).unwrap_or_else(|| {
+                    let held = packed.make_room(place, &all, &range, |_| ());
                     packed.pack(task.k, task.v, place, &held);
-                    packed.find(&segment, &range).expect("it was packed")
+                    packed.find(&all, &range).expect("it was packed")
                 });
                 let (keys, values) = packed.rows(first);
-                let weights = &mut rows::<S, NV>(weights)[..range.len().next_multiple_of(ROWS)];
-                scores(simd, weights, keys, transposed, padded);
-                mask.apply(simd, weights, range.clone());
-                softmax_step(simd, weights, &mut highest, &mut sum, rows::<S, NV>(mixture));
-                if problem.dropout.is_some() {
-                    let (out, keys) = (&mut multipliers[..range.len() * width], range.clone());
-                    let segment = &segment;
-                    simd.vectorize(DropoutMultipliers { out, place, class, t0, segment, keys, width });
-                    for (weights, keep) in weights.iter_mut().zip(rows::<S, NV>(multipliers)) {
-                        for v in 0..NV {
-                            weights[v] = simd.mul_f32s(weights[v], keep[v]);
+                for n in 0..count {
+                    let (segment, mask, t0) = (&segments[n], &masks[n], blocks[n].start);
+                    // The keys of a block may end before those of the blocks behind it.
+                    let range = range.start..range.end.min(segment.keys.end);
+                    if range.is_empty() {
+                        continue;
+                    }
+                    let weights = &mut rows::<S, NV>(weights)[..range.len().next_multiple_of(ROWS)];
+                    let transposed = &rows::<S, NV>(&mut transposed[n * size..][..size])[..head_dim];
+                    let mixture = &mut mixture[n * size..][..size];
+                    scores(simd, weights, keys, transposed, padded);
+                    mask.apply(simd, weights, range.clone());
+                    softmax_step(simd, weights, &mut highest[n], &mut sum[n], rows::<S, NV>(mixture));
+                    if problem.dropout.is_some() {
+                        let (out, keys) = (&mut multipliers[..range.len() * width], range.clone());
+                        simd.vectorize(DropoutMultipliers { out, place, class, t0, segment, keys, width });
+                        for (weights, keep) in weights.iter_mut().zip(rows::<S, NV>(multipliers)) {
+                            for v in 0..NV {
+                                weights[v] = simd.mul_f32s(weights[v], keep[v]);
+                            }
                         }
                     }
+                    mix(simd, &mut rows::<S, NV>(mixture)[..channels], values, weights, padded);
                 }
-                mix(simd, &mut rows::<S, NV>(mixture)[..channels], values, weights, padded);
             }
         }
 
         // Nothing seen: the sum is 0, and so is the mixture. A NaN is not 0 and comes through.
         let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
-        let share =
-            sum.map(|sum| simd.select_f32s(simd.equal_f32s(sum, zero), zero, simd.div_f32s(one, sum)));
-        for row in rows::<S, NV>(mixture).iter_mut().take(head_dim) {
-            for v in 0..NV {
-                row[v] = simd.mul_f32s(row[v], share[v]);
+        for n in 0..count {
+            let mixture = &mut task.tiles.mixture[n * size..][..size];
+            let share =
+                sum[n].map(|sum| simd.select_f32s(simd.equal_f32s(sum, zero), zero, simd.div_f32s(one, sum)));
+            for row in rows::<S, NV>(mixture).iter_mut().take(head_dim) {
+                for v in 0..NV {
+                    row[v] = simd.mul_f32s(row[v], share[v]);
+                }
             }
+            transpose(&mut task.tiles.queries[..size], mixture, padded, width, 1.0);
+            let (highest, sum) = (bytemuck::cast_slice(&highest[n]), bytemuck::cast_slice(&sum[n]));
+            let block = &task.tiles.queries[..lanes * padded];
+            task.store(class, blocks[n].start, block, &highest[..lanes], &sum[..lanes]);
         }
-        transpose(queries, mixture, padded, width, 1.0);
-        let (highest, sum) = (bytemuck::cast_slice(&highest), bytemuck::cast_slice(&sum));
-        task.store(class, t0, &task.tiles.queries[..lanes * padded], &highest[..lanes], &sum[..lanes]);
     }
 }
 

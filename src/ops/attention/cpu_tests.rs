@@ -341,9 +341,23 @@ fn the_oracle_gradient_is_the_finite_difference() {
     }
 }
 
+/// More keys than stay packed: blocks go through them in groups, the last of which are not whole.
+#[test]
+fn groups_of_blocks_see_what_single_blocks_do() {
+    for pattern in
+        [Pattern::full(), Pattern::causal(), Pattern::causal().with_prefix(70), Pattern::banded(ALL, 100)]
+    {
+        check(&Case::new([1, 1, 48, 1100, 1100], &[pattern]));
+    }
+    check(&Case::new([2, 1, 64, 900, 850], &[Pattern::causal()]).lengths(&[850, 801]));
+    check(&Case::new([1, 1, 64, 850, 850], &[Pattern::causal()]).dropout(0.2));
+}
+
 #[test]
 fn bits_do_not_depend_on_the_number_of_threads() {
     for case in [
+        Case::new([1, 1, 64, 1000, 1000], &[Pattern::causal()]).dropout(0.1),
+        Case::new([1, 1, 64, 900, 1000], &[Pattern::full()]),
         Case::new([3, 3, 16, 131, 131], &[Pattern::full()]).dropout(0.1),
         Case::new([1, 1, 32, 700, 700], &[Pattern::strided(16).with_prefix(2)]),
         Case::new([1, 3, 8, 500, 500], &[Pattern::dilated(9, 9, 3)]),

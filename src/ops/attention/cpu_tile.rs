@@ -220,6 +220,13 @@ pub struct Mask<S: Simd, const NV: usize> {
 }
 
 impl<S: Simd, const NV: usize> Mask<S, NV> {
+    /// Of a block that sees nothing.
+    #[inline(always)]
+    pub fn none(simd: S) -> Self {
+        let nothing = [simd.splat_u32s(0); NV];
+        Mask { lo: nothing, hi: nothing, inner: 0..0 }
+    }
+
     /// Sets to minus infinity what is not seen in the tile of the keys `keys`, and the rows that pad it.
     #[inline(always)]
     pub fn apply(&self, simd: S, tile: &mut [[S::f32s; NV]], keys: Range<usize>) {

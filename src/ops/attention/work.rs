@@ -6,7 +6,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::cpu_block::{HELD, KEY_TILE, MOST_SLOTS, block_width, tile};
+use super::cpu_block::{GROUP, HELD, KEY_TILE, MOST_SLOTS, block_width, tile};
 use super::cpu_tile::ROWS;
 use super::cuda::TILE_ROWS;
 use super::pattern::Pattern;
@@ -27,6 +27,8 @@ pub struct Tiling {
     pub held: usize,
     /// Tiles that stay near from one block to the next, where a block meets no more.
     pub kept: usize,
+    /// Blocks that go through their keys together, where they meet more tiles, from the same key on.
+    pub group: usize,
     /// Queries of a block and keys of a tile where a term is narrow ([`Pattern::is_narrow`]).
     pub narrow: (usize, usize),
 }
@@ -43,6 +45,7 @@ impl Tiling {
                 key_step: TILE_ROWS,
                 held: 0,
                 kept: 0,
+                group: 1,
                 narrow: (TILE_ROWS, TILE_ROWS),
             },
         }
@@ -63,6 +66,7 @@ impl WithSimd for Widest {
             key_step: ROWS,
             held: HELD,
             kept: MOST_SLOTS,
+            group: GROUP,
             narrow: (block_width::<S>(true), tile(true)),
         }
     }
@@ -110,7 +114,7 @@ pub fn count(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
     let wide = tiling;
     for term in 0..pattern.terms() {
         let tiling = match pattern.is_narrow(term, length) {
-            true => Tiling { queries: wide.narrow.0, keys: wide.narrow.1, ..wide },
+            true => Tiling { queries: wide.narrow.0, keys: wide.narrow.1, group: 1, ..wide },
             false => wide,
         };
         for number in 0..pattern.classes(term, length) {
@@ -140,7 +144,10 @@ pub fn count(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
                     if !(held_class && alone) {
                         // Tiles begin where the block's keys do: those of the block before fit if it began whole tiles earlier.
                         let same = keys.start.abs_diff(last.start).is_multiple_of(tiling.keys);
-                        let near = if alone && same && tiles <= tiling.kept {
+                        let follows = t0 / tiling.queries % tiling.group > 0 && keys.start == last.start;
+                        let near = if alone && follows && tiles > tiling.kept {
+                            last.end - last.start
+                        } else if alone && same && tiles <= tiling.kept {
                             last.end.saturating_sub(keys.start).min(keys.len()) / tiling.keys * tiling.keys
                         } else {
                             0

@@ -4,7 +4,7 @@ use super::*;
 use crate::ops::attention::pattern::ALL;
 
 const SMALL: Tiling =
-    Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0, kept: 0, narrow: (8, 4) };
+    Tiling { queries: 8, keys: 4, query_step: 4, key_step: 2, held: 0, kept: 0, group: 1, narrow: (8, 4) };
 
 /// Every tile that holds a visible pair of its class, by asking the definition about each pair.
 fn by_hand(pattern: Pattern, length: usize, tiling: Tiling) -> Work {
@@ -89,4 +89,8 @@ fn the_tiles_of_a_window_are_brought_near_once() {
     assert_eq!(band(0), 64);
     let full = count(Pattern::full(), 64, kept).key_rows;
     assert_eq!(full, 8 * 64);
+    // Two blocks together: once for both; under a look-ahead mask the second brings the rest, until few tiles stay near.
+    let pairs = Tiling { group: 2, ..kept };
+    assert_eq!(count(Pattern::full(), 64, pairs).key_rows, 4 * 64);
+    assert_eq!(count(Pattern::causal(), 64, pairs).key_rows, 8 + 8 + 32 + 48 + 64);
 }
