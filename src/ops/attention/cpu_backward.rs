@@ -14,6 +14,7 @@ use super::cpu::Problem;
 use super::cpu_backward_step::{Meeting, Step, Tiles, Wanted, scratch_len};
 use super::cpu_block::*;
 use super::cpu_forward::{CountBlocks, MANY, blocks_of_class, blocks_of_task};
+use super::cpu_packed::Held;
 use super::cpu_rows::{copy, pack_queries, transpose};
 use super::cpu_tile::max_vectors;
 use super::pattern::Class;

@@ -6,6 +6,7 @@
 //! their index, and pairs that are not seen add exact zeros, so the bits do not depend on how the work is cut.
 
 use super::cpu_block::*;
+use super::cpu_packed::PackedKeys;
 use super::cpu_tile::{LANES, Outer, ROWS, exp2, mix, rows, scores};
 use super::pattern::Class;
 use pulp::{Simd, WithSimd};

@@ -10,6 +10,7 @@
 
 use super::cpu::Problem;
 use super::cpu_block::*;
+use super::cpu_packed::PackedKeys;
 use super::cpu_rows::{copy, pack_queries, transpose};
 use super::cpu_tile::{Mask, ROWS, exp2, max_vectors, mix, rows, scores};
 use super::pattern::{Class, Pattern};
