@@ -4,8 +4,8 @@
 //! Packing makes rows of keys neighbours (in a packed projection they lie a multiple of 2 KiB apart, in few sets of
 //! the cache), pads the channels to whole vectors, and gathers dilated keys: 2 loads and stores a vector against 2 to 5
 //! products over 64 queries, and in the backward pass twice that for the gradients. So tiles stay packed from one block of
-//! queries to the next: all of a short class, and those of a window that the scratch has room for. Scratch is a buffer for
-//! each thread, which grows on its first use and never again.
+//! queries to the next: all of a short class, and those of a window that the scratch has room for; tiles of longer runs are
+//! packed once for a group of blocks. Scratch is a buffer for each thread, which grows on its first use and never again.
 
 use super::cpu::Problem;
 use super::cpu_tile::{LANES, Mask, ROWS, max_vectors};
