@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# As compare-cpu.sh, on this machine's GPU: against PyTorch compiled, with its flash backend and FlexAttention, in bf16.
-# Not yet run on a GPU. A GPU machine without Rust takes a bundle's `./run.sh compare` instead.
+# As compare-cpu.sh, on this machine's GPU: against PyTorch compiled, with its flash backend and FlexAttention, and Triton's
+# attention, in bf16. Not yet run on a GPU. A GPU machine without Rust takes a bundle's `./run.sh attention` and `compare`.
 set -euo pipefail
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 python=${PYTHON:-$root/.tools/peers/bin/python}

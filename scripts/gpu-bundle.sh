@@ -33,7 +33,7 @@ mkdir -p -- "$aside/peers"
 cp -- "$target/release/evoke" "$aside/evoke"
 # Line tables are most of its size.
 strip --strip-debug "$aside/evoke" 2>/dev/null || printf 'gpu-bundle: no strip here (Debian: binutils); the program stays large\n' >&2
-cp -- "$root"/benches/peers/*.py "$root/benches/peers/README.md" "$aside/peers/"
+cp -- "$root"/benches/peers/*.py "$root"/benches/peers/*.txt "$root/benches/peers/README.md" "$aside/peers/"
 cp -- "$root/scripts/gpu-run.sh" "$aside/run.sh"
 cp -- "$root/scripts/gpu-tables.py" "$aside/tables.py"
 chmod +x -- "$aside/run.sh"

@@ -15,7 +15,8 @@
 #   memory     20,000 steps of a tiny captioner: what the process and the GPU hold from step 1,000 on
 #   profile    what attention costs by pattern and length, with PyTorch's beside it where that is
 #   peers      the same work in PyTorch on this GPU
-#   compare    Evoke and PyTorch in turn on the same work: attention, captioner, foley, spectrogram
+#   attention  Evoke, PyTorch and Triton in turn on attention; Triton's is compared with f64 first
+#   compare    Evoke and PyTorch in turn on the same work: captioner, foley, spectrogram
 #   sanitize   compute-sanitizer, all four tools, over the small cases and two small steps; called again, it goes on
 #              with what the time was too short for
 #   ncu        Nsight Compute on the kernels that take most of a step: what bounds them; it leaves clocks as they are
@@ -31,7 +32,7 @@ device=${2:-cuda}
 results=results
 work=$results/work
 limit=540 # seconds of a part: a run that is stopped still saves, and ten minutes is what a queue may give
-parts="doctor selftest bench step train foley stream resume memory profile peers compare sanitize ncu"
+parts="doctor selftest bench step train foley stream resume memory profile peers attention compare sanitize ncu"
 
 usage() {
     sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p' >&2
@@ -91,6 +92,21 @@ have_device() {
     local why
     why=$(./evoke doctor --json | sed -n 's/^ *"missing": "\(.*\)",\{0,1\}$/\1/p')
     [[ -z $why ]] || missing "$why"
+}
+# PyTorch, for what is compared with it.
+have_torch() {
+    [[ -n $python ]] || missing "python3"
+    "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install -r peers/requirements-gpu.txt)"
+}
+# compared WORK...: Evoke and its peers, one work after the other: what is over when the time is, counts.
+compared() {
+    local one
+    for one in "$@"; do
+        rm -f -- "$work/compare-$one.json"
+        timeout "$(left)" "$python" peers/compare.py "$one" --evoke ./evoke --device "$device" --rounds 2 --seconds 5 \
+            --out "$work/compare-$one.json" >/dev/null 2> >(tee -a "$work/$part.log" >&2) || code=$?
+    done
+    "$python" tables.py gather "$results" "$part" "$@" || code=$?
 }
 
 # The value of a field of an object in a file of evoke's, as its text.
@@ -303,22 +319,23 @@ profile)
         --page "$results/profile.html" --json >"$results/profile.json" || code=$?
     ;;
 peers)
-    [[ -n $python ]] || missing "python3"
-    "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install torch)"
+    have_torch
     "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || missing "a GPU that PyTorch can use"
     timeout "$(left)" "$python" peers/captioner_gpu.py --json >"$results/peers.json" 2> >(tee -a "$work/peers.log" >&2) || code=$?
     ;;
+attention)
+    have_device
+    have_torch
+    # A peer that computes something else is none. compare.py names it where it is not installed.
+    if "$python" -c 'import triton' 2>/dev/null; then
+        timeout "$(left)" "$python" peers/attention_triton.py --check 2>&1 | tee -a "$work/$part.log" >&2 || code=$?
+    fi
+    compared attention
+    ;;
 compare)
     have_device
-    [[ -n $python ]] || missing "python3"
-    "$python" -c 'import torch' 2>/dev/null || missing "PyTorch for $python (pip install torch)"
-    # One work after the other: what is over when the time is, counts.
-    for one in attention captioner foley spectrogram; do
-        rm -f -- "$work/compare-$one.json"
-        timeout "$(left)" "$python" peers/compare.py "$one" --evoke ./evoke --device "$device" --rounds 2 --seconds 5 \
-            --out "$work/compare-$one.json" >/dev/null 2> >(tee -a "$work/compare.log" >&2) || code=$?
-    done
-    "$python" tables.py gather "$results" || code=$?
+    have_torch
+    compared captioner foley spectrogram
     ;;
 sanitize)
     have_device

@@ -1,7 +1,7 @@
 """Short tables of what run.sh leaves under results/: tables.py PART RESULTS. `compare-runs`, `compare-foley` and
-`compare-resume` compare the runs of the parts `train`, `foley` and `resume` and write their JSON; `gather` puts the works
-of the part `compare` into one, `memory-series` the memory of the part `memory`, `read-ncu` what ncu reports. In a bundle
-it is called tables.py; nothing but Python's own library is needed."""
+`compare-resume` compare the runs of the parts `train`, `foley` and `resume` and write their JSON; `gather RESULTS PART
+WORK...` puts what was compared into one, `memory-series` the memory of the part `memory`, `read-ncu` what ncu reports. In a
+bundle it is called tables.py; nothing but Python's own library is needed."""
 
 import csv
 import glob
@@ -193,14 +193,14 @@ def read_ncu(results):
     return write(results, "ncu", {"ok": bool(rows) and all(row["launches"] for row in rows), "rows": rows})
 
 
-def gather(results):
+def gather(results, part, *works):
     """The rows of all works that came to an end."""
-    found = [load(results, "work", f"compare-{work}.json") for work in ("attention", "captioner", "foley", "spectrogram")]
+    found = [load(results, "work", f"compare-{work}.json") for work in works]
     whole = [one for one in found if one]
     merged = {**(whole[0] if whole else {}), "ok": len(whole) == len(found), "rows": [row for one in whole for row in one["rows"]],
               "left_out": [row for one in whole for row in one["missing"]]}
     merged.pop("missing", None)  # in this folder's JSON: why a part cannot run
-    write(results, "compare", merged)
+    write(results, part, merged)
     return 0 if whole else 1
 
 
@@ -326,19 +326,19 @@ def sanitize(report):
 
 
 def main():
-    part, results = sys.argv[1:]
-    works = {"compare-runs": compare_runs, "compare-foley": compare_foley, "compare-resume": compare_resume, "gather": gather,
-             "memory-series": memory_series, "read-ncu": read_ncu}
+    part, results, *rest = sys.argv[1:]
+    works = {"compare-runs": compare_runs, "compare-foley": compare_foley, "compare-resume": compare_resume,
+             "gather": gather, "memory-series": memory_series, "read-ncu": read_ncu}
     if part in works:
-        sys.exit(works[part](results))
+        sys.exit(works[part](results, *rest))
     report = load(results, part + ".json")
     if report.get("missing") and part != "doctor":
         print("missing:", report["missing"])
         return
     try:
         {"doctor": doctor, "selftest": selftest, "bench": bench, "step": step, "train": train, "peers": peers,
-         "compare": compare, "sanitize": sanitize, "foley": foley, "stream": stream, "resume": resume, "memory": memory,
-         "profile": profile, "ncu": ncu}[part](report)
+         "attention": compare, "compare": compare, "sanitize": sanitize, "foley": foley, "stream": stream,
+         "resume": resume, "memory": memory, "profile": profile, "ncu": ncu}[part](report)
     except (KeyError, TypeError):
         print(f"{part}: left no whole result; see {os.path.join(results, 'work', part + '.log')}")
 

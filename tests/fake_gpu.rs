@@ -8,6 +8,8 @@ mod common;
 mod energy;
 #[path = "fake_gpu/program.rs"]
 mod program;
+#[path = "fake_gpu/timing.rs"]
+mod timing;
 #[path = "fake_gpu/training.rs"]
 mod training;
 

@@ -85,7 +85,7 @@ fn parts_of_the_bundle_say_what_is_missing() {
         return;
     };
     let parts = ["selftest", "bench", "step", "train", "foley", "stream", "resume", "memory", "profile"];
-    for name in parts.into_iter().chain(["compare", "sanitize", "ncu"]) {
+    for name in parts.into_iter().chain(["attention", "compare", "sanitize", "ncu"]) {
         let (code, said, report) = bundle.part(&[name], &[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&format!("{name}: MISSING: {missing}")), "{said}");

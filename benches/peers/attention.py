@@ -11,19 +11,15 @@ Ways: `sdpa` is scaled_dot_product_attention (without a mask tensor for full and
 softmax(q k^T) v as it stands in a textbook, `compiled` the same under torch.compile. Each runs as far as its memory and the
 time go; what cannot run is left out, with a line that says why."""
 
-import argparse
-import json
 import math
 import platform
-import statistics
-import sys
 import time
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from shapes import lengths, pairs, patterns, visible
+from sweep import arguments, sweep, timed, write
 
 SIZES = [  # name, batch, heads, head_dim, queries, keys, look-ahead mask
     ("patches", 16, 8, 32, 196, 196, False),
@@ -44,7 +40,7 @@ BACKENDS = {
 }
 MASK_BYTES = 1 << 30  # more than this is no mask tensor that anyone keeps
 SCORE_BYTES = 2 << 30  # nor a matrix of scores
-MOST_RUNS = 200
+TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def shapes(threads: int) -> None:
@@ -75,11 +71,11 @@ def shapes(threads: int) -> None:
 class Work:
     """Queries, keys and values of one length, and the ways to attend over them."""
 
-    def __init__(self, options, pattern: str, length: int):
-        self.options, self.pattern, self.length = options, pattern, length
-        self.seen = visible(pattern, length)
-        width = options.heads * options.head_size
-        kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[options.type]
+    aside = 0.0
+
+    def __init__(self, options, pattern: str, length: int, seen):
+        self.options, self.pattern, self.length, self.seen = options, pattern, length, seen
+        width, kind = options.heads * options.head_size, TYPES[options.type]
 
         def tensor() -> torch.Tensor:
             rows = torch.randn(options.batch, length, width, device=options.device, dtype=kind)
@@ -145,132 +141,55 @@ class Work:
         k, v = [tensor.detach()[:, :, keys].contiguous() for tensor in (self.k, self.v)]
         return lambda: scaled_dot_product_attention(q, k, v)
 
+    def decoded(self) -> int:
+        return int(self.seen(torch.tensor(self.length - 1), torch.arange(self.length)).sum())
 
-def wait(options) -> None:
-    if options.device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def timed(options, run, seconds: float) -> list[float]:
-    """Seconds of each run, the first one left out unless there is no time for another."""
-    times, start = [], time.perf_counter()
-    while True:
-        wait(options)
-        t0 = time.perf_counter()
-        run()
-        wait(options)
-        times.append(time.perf_counter() - t0)
-        if len(times) > MOST_RUNS or time.perf_counter() - start + 0.5 * times[-1] > seconds:
-            break
-    return times[1:] if len(times) > 1 else times
-
-
-def point(options, work: Work, way: str, name: str, seen_pairs: int) -> dict:
-    """One pass of one way."""
-    gpu = options.device.startswith("cuda")
-    if gpu:
-        torch.cuda.reset_peak_memory_stats()
-    if name == "decode":
-        with torch.no_grad():
-            times = timed(options, work.decoding(way), options.point_seconds)
-    elif name == "forward":
-        forward = work.way(way)
-        with torch.no_grad():
-            forward()  # compiles, where there is something to compile
-            times = timed(options, forward, options.point_seconds)
-    else:
-        out = work.way(way)()
-        operands = (work.q, work.k, work.v)
-        backward = lambda: torch.autograd.grad(out, operands, work.dout, retain_graph=True)
-        backward()
-        times = timed(options, backward, options.point_seconds)
-    median = statistics.median(times)
-    flops = (10 if name == "backward" else 4) * options.head_size * seen_pairs
-    quantile = lambda share: sorted(times)[round((len(times) - 1) * share)]
-    return {
-        "pattern": work.pattern,
-        "pass": name,
-        "length": work.length,
-        "way": way,
-        "median_s": median,
-        "p10_s": quantile(0.1),
-        "p90_s": quantile(0.9),
-        "runs": len(times),
-        "peak_bytes": torch.cuda.max_memory_allocated() if gpu else None,
-        "visible_pairs": seen_pairs,
-        "flop_per_s": flops / median,
-    }
+    def times(self, way: str, name: str) -> tuple[list[float], int | None]:
+        """Seconds of each run of a pass, the backward pass without the forward pass before it; the peak of a GPU's
+        memory."""
+        gpu = self.options.device.startswith("cuda")
+        wait = torch.cuda.synchronize if gpu else lambda: None
+        with torch.set_grad_enabled(name == "backward"):
+            run = self.decoding(way) if name == "decode" else self.way(way)
+            if name == "backward":
+                out, operands = run(), (self.q, self.k, self.v)
+                run = lambda: torch.autograd.grad(out, operands, self.dout, retain_graph=True)
+            run()  # compiles, where there is something to compile
+            if gpu:
+                torch.cuda.reset_peak_memory_stats()
+            times = timed(run, self.options.point_seconds, wait)
+        return times, torch.cuda.max_memory_allocated() if gpu else None
 
 
-def profile(options) -> None:
+def profile(options, ways: list[str], work, program: str) -> None:
+    """`work(options, pattern, length, seen)`: Work, or what another script makes of it."""
     gpu = options.device.startswith("cuda")
     if not gpu:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    note = lambda line: print(line, file=sys.stderr, flush=True)
-    points, began = [], time.perf_counter()
-    slow: dict = {}  # what the next length would take at least, by pattern, way and pass
-    for length in lengths(options.lengths):
-        for pattern in patterns(options.patterns):
-            if visible(pattern, length) is None:
-                note(f"{pattern}: this script does not know it")
-                continue
-            work, sequences = Work(options, pattern, length), options.batch * options.heads
-            square = pairs(work.seen, length)
-            for way in options.ways.split(","):
-                for name in options.passes.split(","):
-                    key, left = (pattern, way, name), options.seconds - (time.perf_counter() - began)
-                    if slow.get(key, 0.0) > left / 4:
-                        note(f"{pattern} {way} {name} at {length}: not in {left:.0f} s")
-                        continue
-                    count = square
-                    if name == "decode":
-                        count = int(work.seen(torch.tensor(length - 1), torch.arange(length)).sum())
-                    try:
-                        one = point(options, work, way, name, sequences * count)
-                    except Exception as error:  # a way that a version or a device lacks
-                        first = (str(error) or type(error).__name__).splitlines()[0][:120]
-                        note(f"{pattern} {way} {name} at {length}: {type(error).__name__}: {first}")
-                        continue
-                    slow[key] = 8 * one["median_s"]
-                    points.append(one)
-                    note(f"{pattern} {way} {name} at {length}: {one['median_s'] * 1e3:.3f} ms")
-    machine = {
-        "program": f"PyTorch {torch.__version__}",
+    points = sweep(options, ways, lambda *what: work(options, *what))
+    write(options, {
+        "program": program,
         "device": options.device,
         "name": torch.cuda.get_device_name() if gpu else platform.processor() or platform.machine(),
         "units": torch.cuda.get_device_properties(0).multi_processor_count if gpu else torch.get_num_threads(),
         "storage": options.type,
-    }
-    names = ("batch", "heads", "head_size", "seed")
-    report = {"machine": machine, "setting": {name: getattr(options, name) for name in names}, "points": points}
-    with open(options.out, "w") as file:
-        json.dump(report, file, indent=1)
-    note(f"{len(points)} points: {options.out}")
+    }, points)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = "full,causal,band:256,dilated:256:8,strided:sqrt,fixed:sqrt:16"
+    parser = arguments(__doc__, known, tuple(TYPES), "f32 on the CPU, bf16 on a GPU,")
     parser.add_argument("threads", nargs="?", type=int, default=2)
-    parser.add_argument("--out", help="the JSON file to write; without it, the shapes of the test")
-    parser.add_argument("--patterns", default="full,causal,band:256,dilated:256:8,strided:sqrt,fixed:sqrt:16")
-    parser.add_argument("--lengths", default="1k..8k")
-    parser.add_argument("--passes", default="forward,backward")
     parser.add_argument("--ways", default="sdpa")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--head-size", type=int, default=64)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--type", help="f32, bf16 or f16; f32 on the CPU and bf16 on a GPU if left out")
-    parser.add_argument("--seconds", type=float, default=240.0, help="that all points together may take, about")
-    parser.add_argument("--point-seconds", type=float, default=1.0, help="for each point")
-    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.out is None:
         shapes(options.threads)
         return
     options.type = options.type or ("bf16" if options.device.startswith("cuda") else "f32")
-    profile(options)
+    profile(options, options.ways.split(","), Work, f"PyTorch {torch.__version__}")
 
 
-main()
+if __name__ == "__main__":
+    main()

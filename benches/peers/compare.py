@@ -77,7 +77,10 @@ class Bench:
             return lambda: peer("attention.py", self.options.threads, "--ways", way, "--device", self.options.device)
 
         peers = {f"PyTorch {way}": torch(way) for way in (("sdpa", "flex", "cudnn") if self.gpu else ("sdpa",))}
-        if not self.gpu:
+        if self.gpu:
+            peers["Triton"] = lambda: peer("attention_triton.py", "--ways", "triton")
+            peers["Triton TMA"] = lambda: peer("attention_triton.py", "--ways", "triton-tma")
+        else:
             peers["JAX"] = lambda: peer("attention_jax.py", "--threads", self.options.threads)
         return {EVOKE: lambda: points(self.evoke("profile", "attention", *wanted, "--seconds", limit)), **peers}
 

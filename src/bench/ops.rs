@@ -6,11 +6,10 @@ use serde::Serialize;
 use super::ceiling::Ceilings;
 use super::energy::{self, Meter};
 use super::machine::Flush;
-use super::turns::{Turns, in_turns};
+use super::turns::{Turns, clocked, in_turns};
 use super::{Quantiles, together};
 use crate::Result;
 use crate::device::Device;
-use crate::graph::DType;
 use crate::ops::Cost;
 use crate::ops::cases::Case;
 use crate::ops::cases::check::{Prepared, STATE};
@@ -26,8 +25,8 @@ pub struct Row {
     pub times: Quantiles,
     /// Rows of one number were timed in turns.
     pub group: usize,
-    /// That must be moved at least. `None` where activations are stored in 16 bits: costs are counted in f32.
-    pub bytes: Option<f64>,
+    /// That must be moved at least, in the types that the device stores.
+    pub bytes: f64,
     pub flops: f64,
     /// The time that the ceilings allow, over the median time; `None` where there are none.
     pub share_of_ceiling: Option<f64>,
@@ -41,7 +40,9 @@ pub struct Timer<'a> {
     /// Seconds for each pass of a case.
     pub seconds: f64,
     pub ceiling: Option<Ceilings>,
-    /// What drives the data out of the caches before each run; `None` where they stay.
+    /// Whether caches hold the data of the run before; else `flush` drives it out on this machine, and
+    /// [`crate::device::Memory::flush`] on a GPU.
+    pub warm: bool,
     pub flush: Option<Flush>,
     pub meter: Option<&'a Meter>,
 }
@@ -105,12 +106,20 @@ impl Timer<'_> {
             );
         }
         let device = self.device;
-        let together = together(device);
+        // A GPU's own clock tells single runs apart, once caches are cold.
+        let cold_gpu = matches!(device, Device::Cuda(_)) && !self.warm;
+        let together = if cold_gpu { 1 } else { together(device) };
         let ready = std::cell::RefCell::new(ready);
         let run = |part: &Part, times: usize| -> Result<()> {
             let Prepared { program, memory, .. } = &mut ready.borrow_mut()[part.case];
             (0..times).try_for_each(|_| device.run_nodes(program, part.nodes.clone(), memory, &STATE))?;
             memory.finish()
+        };
+        let timed_cold = |part: &Part| -> Result<f64> {
+            let Prepared { program, memory, .. } = &mut ready.borrow_mut()[part.case];
+            memory.flush()?;
+            let times = device.run_timed(program, part.nodes.clone(), memory, &STATE)?;
+            Ok(times.last().map_or(0.0, |last| last.end))
         };
         // One run that is not counted: it makes plans and touches memory.
         parts.iter().try_for_each(|part| run(part, together))?;
@@ -126,7 +135,10 @@ impl Timer<'_> {
                 None if !again => run(&parts[number], 1),
                 None => Ok(()),
             },
-            |number| run(&parts[number], together),
+            |number| match cold_gpu {
+                true => timed_cold(&parts[number]),
+                false => clocked(|| run(&parts[number], together)),
+            },
             |done| tell(cases[0].op, done),
         )?;
         let mut rows = Vec::new();
@@ -137,9 +149,10 @@ impl Timer<'_> {
                 None => None,
             };
             let cost = {
-                let nodes = &ready.borrow()[part.case].program.nodes;
+                let program = &ready.borrow()[part.case].program;
+                let (nodes, tensors) = (&program.nodes, &program.tensors);
                 nodes[part.nodes.clone()].iter().fold(Cost::default(), |sum, node| {
-                    let cost = node.op.cost();
+                    let cost = Cost::of(node, tensors, device.storage());
                     Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops }
                 })
             };
@@ -150,7 +163,7 @@ impl Timer<'_> {
                 pass: part.pass,
                 times,
                 group,
-                bytes: (device.storage() == DType::F32).then_some(cost.bytes),
+                bytes: cost.bytes,
                 flops: cost.flops,
                 share_of_ceiling: floor.map(|floor| floor / times.median_s),
                 energy_j,

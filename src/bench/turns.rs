@@ -51,15 +51,15 @@ impl Turns {
     }
 }
 
-/// Seconds of each run of `count` things that take turns. `before(number, again)` goes before each run and is not timed;
-/// `again` says that it was this one's turn before, too. `tell` hears what part is done.
+/// Seconds of each run of `count` things that take turns. `before(number, again)` goes before each run; `again` says that it
+/// was this one's turn before, too. `body` tells how long its run took ([`clocked`]). `tell` hears what part is done.
 ///
 /// # Errors
 /// The first of `before` and `body`.
 pub fn in_turns(
     mut turns: Turns,
     mut before: impl FnMut(usize, bool) -> Result<()>,
-    mut body: impl FnMut(usize) -> Result<()>,
+    mut body: impl FnMut(usize) -> Result<f64>,
     mut tell: impl FnMut(f64),
 ) -> Result<Vec<Vec<f64>>> {
     let mut times = vec![Vec::new(); turns.had.len()];
@@ -67,14 +67,22 @@ pub fn in_turns(
     while let Some(number) = turns.next() {
         let began = Instant::now();
         before(number, last == Some(number))?;
-        let start = Instant::now();
-        body(number)?;
-        times[number].push(start.elapsed().as_secs_f64());
+        times[number].push(body(number)?);
         turns.took(number, began.elapsed().as_secs_f64());
         last = Some(number);
         tell(turns.done());
     }
     Ok(times)
+}
+
+/// Seconds that it takes.
+///
+/// # Errors
+/// Its own.
+pub fn clocked(run: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    run()?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]
@@ -130,7 +138,7 @@ mod tests {
                 again.push((number, same));
                 Ok(())
             },
-            |_| Ok(()),
+            |_| clocked(|| Ok(())),
             |part| told.push(part),
         )
         .expect("it runs");

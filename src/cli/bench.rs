@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::Output;
-use crate::bench::ceiling::{self, Ceilings};
+use crate::bench::ceiling::Ceilings;
 use crate::bench::compare::{Comparison, Timed, compare};
 use crate::bench::energy::{Counter, Meter};
 use crate::bench::machine::{self, Flush};
@@ -14,8 +14,10 @@ use crate::bench::ops::{Row, Timer};
 use crate::bench::step::StepTime;
 use crate::bench::{captioner_step, foley_step};
 use crate::device::Device;
+use crate::device::cuda::nvml;
 use crate::error::At;
 use crate::ops::cases::{self, Case, table};
+use crate::profile::rates;
 use crate::train::budget;
 use crate::{Error, Result};
 
@@ -36,7 +38,7 @@ pub struct Args {
     /// Seconds for each pass of a case; the cases of an op are timed in turns
     #[arg(long, default_value_t = 0.3)]
     seconds: f64,
-    /// Leave the data in the caches between two runs of an op; without it they are driven out first (on the CPU)
+    /// Leave the data in the caches between two runs of an op; without it they are driven out first
     #[arg(long)]
     warm: bool,
     /// An earlier report (`evoke bench --json`): tell what moved beyond the noise of both
@@ -98,7 +100,7 @@ impl Args {
             ceiling: None,
             steadiness: None,
             energy: None,
-            warm: self.warm || device != Device::Cpu,
+            warm: self.warm || !matches!(device, Device::Cpu | Device::Cuda(_)),
             comparison: None,
             ops: Vec::new(),
             step: None,
@@ -122,27 +124,36 @@ impl Args {
             if timed.is_empty() {
                 return Err(Error::usage(format!("no op to time is called {:?}", self.names.join(" "))));
             }
-            // The ceilings are this machine's: they say nothing of a GPU.
-            let clock_mhz_before = machine::clock_mhz();
-            let ceiling = (device == Device::Cpu).then(ceiling::measure);
-            report.ceiling = ceiling;
             let meter = Meter::of(device);
+            let clock_mhz = || match device {
+                Device::Cuda(number) => nvml::clock_mhz(number),
+                _ => machine::clock_mhz(),
+            };
+            let clock_mhz_before = clock_mhz();
+            // This machine's say nothing of the GPU that is emulated.
+            let measured = matches!(device, Device::Cpu | Device::Cuda(_));
+            let ceiling = if measured { Some(rates::measure(device)?) } else { None };
+            report.ceiling = ceiling;
             let mut timer = Timer {
                 device,
                 seconds: self.seconds,
                 ceiling,
-                flush: (!report.warm).then(Flush::new),
+                warm: report.warm,
+                flush: (!report.warm && device == Device::Cpu).then(Flush::new),
                 meter: meter.as_ref().ok(),
             };
             let progress = Progress::new();
             report.ops = timer.time(&timed, |op, done| progress.show(op, done))?;
             progress.clear();
             report.energy = Some(meter.into());
-            report.steadiness = ceiling.map(|before| Steadiness {
-                clock_mhz_before,
-                clock_mhz_after: machine::clock_mhz(),
-                product_again: ceiling::measure().matmul_flop_per_s / before.matmul_flop_per_s,
-            });
+            report.steadiness = match ceiling {
+                Some(before) => Some(Steadiness {
+                    clock_mhz_before,
+                    clock_mhz_after: clock_mhz(),
+                    product_again: rates::measure(device)?.matmul_flop_per_s / before.matmul_flop_per_s,
+                }),
+                None => None,
+            };
             report.comparison = old.map(|old| compare(&old, &report.timed()));
         } else if old.is_some() {
             return Err(Error::usage(
@@ -293,7 +304,7 @@ fn told(report: &Report) -> String {
             row.times.median_s * 1e3,
             row.times.p10_s * 1e3,
             row.times.p90_s * 1e3,
-            row.bytes.map_or("-".into(), |bytes| format!("{:.1}", bytes / row.times.median_s * 1e-9)),
+            format!("{:.1}", row.bytes / row.times.median_s * 1e-9),
             row.flops / row.times.median_s * 1e-9,
             row.share_of_ceiling.map_or("-".into(), |share| format!("{:.0} %", 100.0 * share)),
             match row.energy_j {

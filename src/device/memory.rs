@@ -107,7 +107,7 @@ pub(super) struct Waiting {
 /// Where the regions are.
 #[derive(Debug)]
 enum Place {
-    Host([Buffer; Region::COUNT]),
+    Host(Box<[Buffer; Region::COUNT]>),
     Cuda(Box<cuda::Memory>),
 }
 
@@ -139,7 +139,7 @@ impl Memory {
         let bytes = REGIONS.map(|region| sizes.bytes(region, device.storage()));
         let place = match device {
             Device::Cuda(number) => Place::Cuda(Box::new(cuda::Memory::new(number, bytes)?)),
-            _ => Place::Host(bytes.map(Buffer::new)),
+            _ => Place::Host(Box::new(bytes.map(Buffer::new))),
         };
         Ok(Memory {
             device,
@@ -170,6 +170,18 @@ impl Memory {
         match &self.place {
             Place::Host(_) => Ok(()),
             Place::Cuda(cuda) => cuda.finish(),
+        }
+    }
+
+    /// Drives what was worked on out of a GPU's second-level cache, before what is queued next; nothing waits for it, so
+    /// that launches which follow are under way when it ends. Elsewhere nothing happens.
+    ///
+    /// # Errors
+    /// If the device fails, or has no memory left.
+    pub fn flush(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Host(_) => Ok(()),
+            Place::Cuda(cuda) => cuda.flush(),
         }
     }
 

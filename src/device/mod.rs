@@ -14,6 +14,7 @@ pub use memory::{Element, Memory, Sizes, StepState};
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::graph::DType;
 use crate::graph::plan::Program;
@@ -150,6 +151,31 @@ impl Device {
             self.run(update, memory, &last)?;
         }
         memory.post()
+    }
+
+    /// Runs some of the nodes in order with a clock around each; when they began and ended, in seconds from the first one's
+    /// beginning. On a GPU the clocks are its own: nothing is waited for but the end.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
+    pub fn run_timed(
+        self,
+        program: &Program,
+        nodes: Range<usize>,
+        memory: &mut Memory,
+        state: &StepState,
+    ) -> Result<Vec<Range<f64>>> {
+        if let Device::Cuda(_) = self {
+            let (memory, copy_is_old) = memory.cuda()?;
+            return cuda::run_timed(program, nodes, memory, copy_is_old, state);
+        }
+        let began = Instant::now();
+        let run = |index| {
+            let start = began.elapsed().as_secs_f64();
+            self.run_nodes(program, index..index + 1, memory, state)?;
+            Ok(start..began.elapsed().as_secs_f64())
+        };
+        nodes.map(run).collect()
     }
 
     /// Runs some of the nodes in order, for timing.

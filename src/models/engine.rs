@@ -191,6 +191,11 @@ impl Engine {
         self.watch.replace(Watch::new()).map_or_else(Vec::new, |watch| watch.timed)
     }
 
+    /// Whether there is a clock around every operation.
+    pub fn watches(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// Clips the gradient, updates the weights and clears the gradient. Returns the gradient's norm; where that is
     /// not finite the weights are as before.
     ///

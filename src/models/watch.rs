@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::device::{Device, Memory, StepState};
 use crate::graph::plan::Program;
+use crate::ops::Cost;
 
 /// One operation that ran.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +17,7 @@ pub struct Timed {
     /// Seconds since the watch began.
     pub start: f64,
     pub seconds: f64,
-    /// The least that must be moved, counted in f32.
+    /// The least that must be moved, in the types that the device stores.
     pub bytes: f64,
     pub flops: f64,
     /// Bytes that it writes.
@@ -35,7 +36,7 @@ impl Watch {
         Watch { began: Instant::now(), timed: Vec::new() }
     }
 
-    /// Runs a program operation by operation, and waits for each.
+    /// Runs a program operation by operation, as [`Device::run_timed`] does.
     ///
     /// # Errors
     /// If the device fails.
@@ -49,12 +50,10 @@ impl Watch {
         // The loss writes the first gradient in the forward pass; what comes after it goes backward.
         let gradient = |id: &crate::graph::Id| program.tensors[id.index()].name.starts_with("d ");
         let turn = program.nodes.iter().position(|node| node.outputs.iter().any(gradient));
-        for (index, node) in program.nodes.iter().enumerate() {
-            let start = self.began.elapsed().as_secs_f64();
-            device.run_nodes(program, index..index + 1, memory, state)?;
-            memory.finish()?;
-            let seconds = self.began.elapsed().as_secs_f64() - start;
-            let cost = node.op.cost();
+        let began = self.began.elapsed().as_secs_f64();
+        let times = device.run_timed(program, 0..program.nodes.len(), memory, state)?;
+        for (index, (node, times)) in program.nodes.iter().zip(times).enumerate() {
+            let cost = Cost::of(node, &program.tensors, device.storage());
             let tensors = || node.outputs.iter().map(|id| &program.tensors[id.index()]);
             self.timed.push(Timed {
                 op: node.op.name(),
@@ -63,8 +62,8 @@ impl Watch {
                     .find(|of| !of.is_empty())
                     .unwrap_or_default(),
                 backward: turn.is_some_and(|turn| index > turn) || node.op.name().ends_with("backward"),
-                start,
-                seconds,
+                start: began + times.start,
+                seconds: times.end - times.start,
                 bytes: cost.bytes,
                 flops: cost.flops,
                 written: tensors().map(|tensor| tensor.len() * tensor.dtype.bytes()).sum(),

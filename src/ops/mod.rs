@@ -24,7 +24,7 @@ use std::fmt::Debug;
 
 use crate::device::cpu;
 use crate::device::gpu::Launcher;
-use crate::graph::{Graph, Id};
+use crate::graph::{DType, Graph, Id, Node, Role, Tensor};
 use crate::{Error, Result};
 
 /// What an op costs at its shapes: the numbers behind `evoke bench` and the memory table.
@@ -34,6 +34,35 @@ pub struct Cost {
     pub bytes: f64,
     /// Floating point operations; a multiply-add counts as two.
     pub flops: f64,
+}
+
+impl Cost {
+    /// The cost of a node where activations are stored as `storage`: ops count in f32, and 16 bits make it less by what the
+    /// node's tensors are. Weights that are read, and not updated, are read from their copy in that type.
+    pub fn of(node: &Node, tensors: &[Tensor], storage: DType) -> Cost {
+        let mut cost = node.op.cost();
+        if storage == DType::F32 {
+            return cost;
+        }
+        let (mut stored, mut counted) = (0, 0);
+        let operands =
+            node.inputs.iter().map(|id| (*id, true)).chain(node.outputs.iter().map(|id| (*id, false)));
+        for (id, read) in operands {
+            let mut root = id;
+            while let Role::View { base, .. } | Role::Reshaped { base } = tensors[root.index()].role {
+                root = base;
+            }
+            let tensor = &tensors[id.index()];
+            let kept = match tensors[root.index()].role {
+                Role::Weight(_) if read => storage,
+                _ => tensor.dtype,
+            };
+            stored += tensor.len() * kept.bytes();
+            counted += tensor.len() * DType::F32.bytes();
+        }
+        cost.bytes *= stored as f64 / counted.max(1) as f64;
+        cost
+    }
 }
 
 /// One operation with all its sizes, as a node of a [`Graph`].

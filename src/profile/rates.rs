@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bench::ceiling::{self, Ceilings};
-use crate::bench::spread;
 use crate::device::cuda;
 use crate::device::{Device, Memory, Sizes, StepState};
 use crate::graph::Graph;
@@ -80,9 +79,13 @@ impl Gpu {
     }
 }
 
-/// Side of the GPU's product, and elements of its sum.
-const SIDE: usize = 8192;
-const SUMMED: usize = 256 << 20;
+/// Sides of a GPU's product, and elements of its sum, from the smallest on: the first size that takes long enough counts, or
+/// the last.
+const SIDES: [usize; 8] = [64, 128, 256, 512, 1024, 2048, 4096, 8192];
+const SUMMED: [usize; 8] = [1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28];
+/// Seconds of a run beside which its launch is nothing.
+const LONG: f64 = 2e-3;
+/// Runs in a row, fewer of longer ones.
 const RUNS: usize = 10;
 const ROUNDS: usize = 5;
 
@@ -94,23 +97,23 @@ pub fn measure(device: Device) -> Result<Ceilings> {
     match device {
         Device::Cuda(_) => {
             let element = device.storage().bytes();
-            let sum = best(device, |g| {
-                let [a, b] = ["a", "b"].map(|name| g.input_activation(name, &[SUMMED]));
-                let out = g.activation("sum", &[SUMMED]);
-                g.push(Add { len: SUMMED }, &[a, b], &[out]);
+            let (summed, sum) = best(device, SUMMED, |g, len| {
+                let [a, b] = ["a", "b"].map(|name| g.input_activation(name, &[len]));
+                let out = g.activation("sum", &[len]);
+                g.push(Add { len }, &[a, b], &[out]);
                 [a, b, out].into_iter().for_each(|id| g.keep(id));
                 Ok(0)
             })?;
-            let product = best(device, |g| {
-                let x = g.input_activation("x", &[SIDE, SIDE]);
-                let weight = g.weight("weight", &[SIDE, SIDE], 0);
+            let (side, product) = best(device, SIDES, |g, side| {
+                let x = g.input_activation("x", &[side, side]);
+                let weight = g.weight("weight", &[side, side], 0);
                 let out = linear(g, x, weight, None, None)?;
                 [x, out].into_iter().for_each(|id| g.keep(id));
-                Ok(SIDE * SIDE)
+                Ok(side * side)
             })?;
             Ok(Ceilings {
-                copy_bytes_per_s: (3 * element * SUMMED) as f64 / sum,
-                matmul_flop_per_s: 2.0 * (SIDE as f64).powi(3) / product,
+                copy_bytes_per_s: (3 * element * summed) as f64 / sum,
+                matmul_flop_per_s: 2.0 * (side as f64).powi(3) / product,
             })
         }
         _ => Ok(ceiling::measure()),
@@ -131,34 +134,62 @@ pub fn quick(device: Device) -> Result<Ceilings> {
     }
 }
 
-/// The shortest time of a graph, in seconds a run. `trace` returns the elements of its weights.
-fn best(device: Device, trace: impl FnOnce(&mut Graph) -> Result<usize>) -> Result<f64> {
-    let mut graph = Graph::storing(device.storage());
-    let trained = trace(&mut graph)?;
-    let program = Program::new(graph, Region::Work);
-    let mut memory = Memory::new(device, Sizes { trained, ..Sizes::default() })?;
-    memory.reserve(&program)?;
-    // Zeroes would let the chip run faster than any data does.
-    memory.poison(Region::Work);
-    for id in (0..program.tensors.len() as u32).map(crate::graph::Id) {
-        if matches!(program.tensor(id).role, crate::graph::Role::Input) {
-            memory.write(&program, id, &random::normal(1, program.tensor(id).len(), 1.0));
+/// The size that counts, and its shortest time in seconds a run. `trace` returns the elements of its weights.
+fn best(
+    device: Device,
+    sizes: impl IntoIterator<Item = usize>,
+    trace: impl Fn(&mut Graph, usize) -> Result<usize>,
+) -> Result<(usize, f64)> {
+    let mut sizes = sizes.into_iter().peekable();
+    loop {
+        let size = sizes.next().expect("the last size counts");
+        let mut ready = Ready::new(device, |graph| trace(graph, size))?;
+        ready.seconds(1)?;
+        let one = ready.seconds(1)?;
+        if one >= LONG || sizes.peek().is_none() {
+            let runs = ((RUNS as f64 * LONG / one).ceil() as usize).clamp(1, RUNS);
+            let rounds = (0..ROUNDS).map(|_| ready.seconds(runs)).collect::<Result<Vec<_>>>()?;
+            return Ok((size, rounds.into_iter().fold(f64::INFINITY, f64::min)));
         }
     }
-    if trained > 0 {
-        memory.set_flat(Region::Weights, 0, &random::normal(2, trained, 1.0));
+}
+
+/// A program whose inputs and weights are random.
+struct Ready {
+    device: Device,
+    program: Program,
+    memory: Memory,
+}
+
+impl Ready {
+    fn new(device: Device, trace: impl FnOnce(&mut Graph) -> Result<usize>) -> Result<Ready> {
+        let mut graph = Graph::storing(device.storage());
+        let trained = trace(&mut graph)?;
+        let program = Program::new(graph, Region::Work);
+        let mut memory = Memory::new(device, Sizes { trained, ..Sizes::default() })?;
+        memory.reserve(&program)?;
+        // Zeroes would let the chip run faster than any data does.
+        memory.poison(Region::Work);
+        for id in (0..program.tensors.len() as u32).map(crate::graph::Id) {
+            if matches!(program.tensor(id).role, crate::graph::Role::Input) {
+                memory.write(&program, id, &random::normal(1, program.tensor(id).len(), 1.0));
+            }
+        }
+        if trained > 0 {
+            memory.set_flat(Region::Weights, 0, &random::normal(2, trained, 1.0));
+        }
+        Ok(Ready { device, program, memory })
     }
-    let nodes = 0..program.nodes.len();
-    let mut times = Vec::new();
-    for _ in 0..=ROUNDS {
+
+    /// Seconds of a run, of so many in a row.
+    fn seconds(&mut self, runs: usize) -> Result<f64> {
         let start = std::time::Instant::now();
-        for _ in 0..RUNS {
-            device.run_nodes(&program, nodes.clone(), &mut memory, &StepState::default())?;
+        for _ in 0..runs {
+            self.device.run(&self.program, &mut self.memory, &StepState::default())?;
         }
-        memory.finish()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3 / RUNS as f64);
+        self.memory.finish()?;
+        Ok(start.elapsed().as_secs_f64() / runs as f64)
     }
-    Ok(spread(times).min_ms * 1e-3)
 }
 
 /// The datasheet of a GPU; `None` for the CPU and for chips that are not in the table.

@@ -117,7 +117,8 @@ CALL(cuDeviceGet(int *device, int i))
 END
 CALL(cuDeviceGetAttribute(int *value, int which, int))
     const int capability = number("FAKE_CUDA_CAPABILITY", 90);
-    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 132 : which == 13 ? 1980000 : 0;
+    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 132 : which == 13 ? 1980000
+           : which == 38 ? 1 << 20 : 0;
     return SUCCESS;
 END
 CALL(cuDeviceGetName(char *name, int size, int))
@@ -142,6 +143,11 @@ CALL(nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *milli
     static unsigned long long total = 1000;
     if (std::getenv("FAKE_NVML_NO_ENERGY") || !device) return 3;
     *millijoules = total += 7000;
+    return SUCCESS;
+END
+CALL(nvmlDeviceGetClockInfo(void *device, int which, unsigned *megahertz))
+    if (!device || which != 1) return 3;
+    *megahertz = 1755;
     return SUCCESS;
 END
 
@@ -239,6 +245,7 @@ CALL(cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes))
 END
 CALL(cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream *stream))
     if (!inside(to, bytes)) return INVALID;
+    note("fill " + std::to_string(bytes));
     stream->add([=] { std::memset(memory(to), value, bytes); });
     return ok();
 END

@@ -20,7 +20,7 @@ const SETS: [&str; 5] = [
     "train.evaluate_pictures=1",
 ];
 /// Small, since kernels run thread by thread; this is the smallest head that they take.
-const SIZES: [&str; 7] = [
+pub const SIZES: [&str; 7] = [
     "model.width=32",
     "model.heads=1",
     "model.encoder_layers=1",

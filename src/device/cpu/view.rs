@@ -21,6 +21,30 @@ impl<'a> View<'a> {
     pub fn row(&self, row: usize, column: usize, len: usize) -> &'a [f32] {
         &self.data[row * self.row_stride + column..][..len]
     }
+
+    /// Asks for the cache lines of [`View::row`], which will be read soon.
+    #[inline(always)]
+    pub fn ask(&self, row: usize, column: usize, len: usize) {
+        ask(self.data.as_ptr().wrapping_add(row * self.row_stride + column), len);
+    }
+}
+
+/// Brings `len` values from `data` on into the second-level cache, if the processor finds time; where they lie does not
+/// matter to it.
+#[inline(always)]
+fn ask(data: *const f32, len: usize) {
+    const LINE: usize = 16;
+    for line in (0..len).step_by(LINE) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing that the program could see, and does not fault whatever the address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(data.wrapping_add(line).cast());
+        }
+        // Elsewhere the language has no such instruction yet.
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (data, line);
+    }
 }
 
 /// Rows to write, from several tasks at once.
@@ -73,6 +97,12 @@ impl<'a> ViewMut<'a> {
             let data = unsafe { base.add(offset) };
             Self { data, len: total - offset, row_stride, columns, borrow: PhantomData }
         })
+    }
+
+    /// Asks for the cache lines of a row, which will be written or read soon.
+    #[inline(always)]
+    pub fn ask(&self, row: usize, column: usize, len: usize) {
+        ask(self.data.cast_const().wrapping_add(row * self.row_stride + column), len);
     }
 
     /// The same columns for a shorter time, so that a view can be used again after a call took it.

@@ -29,6 +29,8 @@ pub struct Card {
     /// The highest clocks of the multiprocessors and of the memory, in Hz; 0 where the driver does not tell.
     pub clock: u64,
     pub memory_clock: u64,
+    /// Bytes of the second-level cache; 0 where the driver does not tell.
+    cache: usize,
     device: CUdevice,
 }
 
@@ -132,6 +134,7 @@ fn card(number: i32) -> Result<Card> {
         memory_total,
         clock: hertz(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
         memory_clock: hertz(A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE),
+        cache: attribute(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE).map_or(0, |bytes| bytes.max(0) as usize),
         device,
     })
 }
@@ -195,6 +198,8 @@ pub struct Gpu {
     pub context: Context,
     pub modules: Modules,
     pub products: Products,
+    /// Bytes of the second-level cache; 0 where the driver does not tell.
+    pub cache: usize,
 }
 
 impl Gpu {
@@ -213,7 +218,7 @@ impl Gpu {
         let context = Context::of(card.device)?;
         context.enter()?;
         let products = Products::new(context, card)?;
-        let gpu = Arc::new(Gpu { context, modules: Modules::new(context), products });
+        let gpu = Arc::new(Gpu { context, modules: Modules::new(context), products, cache: card.cache });
         open.insert(number, gpu.clone());
         Ok(gpu)
     }

@@ -52,6 +52,8 @@ pub struct Memory {
     /// Scratch of products, and of exchanges.
     pub(super) workspace: DeviceBytes,
     regions: [DeviceBytes; Region::COUNT],
+    /// What [`Memory::flush`] fills.
+    flushed: DeviceBytes,
     /// What was launched since the GPU was last known to be well, the last one last.
     recent: Mutex<Vec<String>>,
 }
@@ -75,6 +77,7 @@ impl Memory {
             inbox_used: 0,
             moves: Vec::new(),
             workspace: DeviceBytes::new(context, WORKSPACE)?,
+            flushed: DeviceBytes::new(context, 0)?,
             regions: regions.try_into().expect("one for each region"),
             recent: Mutex::default(),
             gpu,
@@ -205,6 +208,20 @@ impl Memory {
         let bytes = self.bytes(region);
         // SAFETY: the whole region and no more.
         unsafe { self.stream.fill(self.at(region, 0, bytes), value, bytes) }
+    }
+
+    /// Fills memory of twice the second-level cache's size, taken at the first call.
+    pub fn flush(&mut self) -> Result<()> {
+        self.gpu.context.enter()?;
+        if self.flushed.len() == 0 {
+            /// Above any GPU's cache of today.
+            const ASSUMED: usize = 128 << 20;
+            let cache = if self.gpu.cache == 0 { ASSUMED } else { self.gpu.cache };
+            self.flushed = DeviceBytes::new(self.gpu.context, 2 * cache)?;
+        }
+        let bytes = self.flushed.len();
+        // SAFETY: all of it and no more.
+        unsafe { self.stream.fill(self.flushed.at(0, bytes), 0, bytes) }
     }
 
     /// Copies between two regions.

@@ -32,6 +32,7 @@ use crate::{Error, Result};
 use backend::Cuda;
 use graph::{Known, Recording};
 use memory::Move;
+use owned::Event;
 
 /// Bytes of a GPU's memory that a model may still take; `None` where the driver does not tell.
 pub fn available(number: u32) -> Option<usize> {
@@ -53,6 +54,17 @@ pub fn run_nodes(
     copy_is_old: bool,
     state: &StepState,
 ) -> Result<()> {
+    begin(program, memory, copy_is_old, state)?;
+    if nodes == (0..program.nodes.len()) {
+        replay(&[Part { program, moves: Vec::new() }], memory)?;
+    } else {
+        launch(program, nodes, memory, false)?;
+    }
+    memory.turn()
+}
+
+/// What stands before a program's first node: the step's words, and the weights' copy if it is old.
+fn begin(program: &Program, memory: &mut Memory, copy_is_old: bool, state: &StepState) -> Result<()> {
     assert!(memory.bytes(program.region) >= program.arena, "arena not reserved");
     let words = state.words();
     memory.write(Region::State, 0, size_of_val(&words), |to| {
@@ -61,12 +73,36 @@ pub fn run_nodes(
     if copy_is_old {
         refresh_copy(memory)?;
     }
-    if nodes == (0..program.nodes.len()) {
-        replay(&[Part { program, moves: Vec::new() }], memory)?;
-    } else {
-        launch(program, nodes, memory, false)?;
+    Ok(())
+}
+
+/// Runs some of the nodes with a mark of the GPU's clock between each two, launched one by one; when they began and ended, in seconds
+/// from the first one's beginning. Where the host launches more slowly than the GPU works, a launch is what shows.
+///
+/// # Errors
+/// As [`run_nodes`].
+pub fn run_timed(
+    program: &Program,
+    nodes: Range<usize>,
+    memory: &mut Memory,
+    copy_is_old: bool,
+    state: &StepState,
+) -> Result<Vec<Range<f64>>> {
+    let mark = |_| Event::new(memory.gpu.context, true);
+    let marks = (0..=nodes.len()).map(mark).collect::<Result<Vec<_>>>()?;
+    begin(program, memory, copy_is_old, state)?;
+    marks[0].record(&memory.stream)?;
+    for (index, mark) in nodes.zip(&marks[1..]) {
+        launch(program, index..index + 1, memory, false)?;
+        mark.record(&memory.stream)?;
     }
-    memory.turn()
+    memory.turn()?;
+    memory.finish()?;
+    let times = marks
+        .iter()
+        .map(|mark| Ok(f64::from(mark.milliseconds_since(&marks[0])?) * 1e-3))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(times.windows(2).map(|pair| pair[0]..pair[1]).collect())
 }
 
 /// A program with what is moved to its inputs before it.

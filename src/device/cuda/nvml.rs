@@ -1,6 +1,6 @@
-//! The energy counter of a GPU, through NVML, NVIDIA's library for its drivers' measurements, loaded at run time.
+//! The energy counter and the clock of a GPU, through NVML, NVIDIA's library for its drivers' measurements, loaded at run time.
 
-use std::ffi::{CStr, c_char, c_int, c_ulonglong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use cudarc::driver::sys;
 use libloading::{Library, Symbol};
@@ -9,6 +9,8 @@ use super::usable;
 
 /// NVML's `NVML_SUCCESS`.
 const SUCCESS: c_int = 0;
+/// NVML's number of the multiprocessors' clock.
+const MULTIPROCESSORS: c_int = 1;
 /// Bytes of a PCI bus id with its end: `00000000:65:00.0`.
 const BUS_ID: usize = 32;
 /// As the driver brings it.
@@ -17,6 +19,7 @@ const LIBRARIES: [&str; 2] = ["libnvidia-ml.so.1", "nvml.dll"];
 type Device = *mut c_void;
 type Initialise = unsafe extern "C" fn() -> c_int;
 type ByBusId = unsafe extern "C" fn(*const c_char, *mut Device) -> c_int;
+type Clock = unsafe extern "C" fn(Device, c_int, *mut c_uint) -> c_int;
 type TotalEnergy = unsafe extern "C" fn(Device, *mut c_ulonglong) -> c_int;
 
 /// A GPU's board, whose energy is counted since the driver was loaded.
@@ -27,12 +30,31 @@ pub struct Board {
     device: Device,
 }
 
+/// What the multiprocessors of `cuda:number` run at, in megahertz; `None` where nothing tells.
+pub fn clock_mhz(number: u32) -> Option<f64> {
+    let board = Board::found(number).ok()?;
+    // SAFETY: the signature of NVML's header.
+    let clock: Symbol<Clock> = unsafe { board.library.get(b"nvmlDeviceGetClockInfo\0") }.ok()?;
+    let mut megahertz = 0;
+    // SAFETY: the library was initialised, the handle is its own, and there is a place to write to.
+    (unsafe { clock(board.device, MULTIPROCESSORS, &mut megahertz) } == SUCCESS)
+        .then_some(f64::from(megahertz))
+}
+
 impl Board {
     /// That of `cuda:number`. The two libraries may number GPUs differently, so it is found by its place on the bus.
     ///
     /// # Errors
     /// In words, why its energy cannot be read.
     pub fn of(number: u32) -> Result<Board, String> {
+        let board = Board::found(number)?;
+        match board.millijoules() {
+            Some(_) => Ok(board),
+            None => Err("this GPU has no energy counter".into()),
+        }
+    }
+
+    fn found(number: u32) -> Result<Board, String> {
         let card = usable(number).map_err(|error| error.to_string())?;
         let mut id = [0 as c_char; BUS_ID];
         // SAFETY: the device was found by the driver, and there are as many bytes to write to.
@@ -70,11 +92,7 @@ impl Board {
         if status != SUCCESS {
             return Err(format!("NVML does not find the GPU (its error {status})"));
         }
-        let board = Board { library, device };
-        match board.millijoules() {
-            Some(_) => Ok(board),
-            None => Err("this GPU has no energy counter".into()),
-        }
+        Ok(Board { library, device })
     }
 
     /// Millijoules since the driver was loaded; `None` where the GPU does not count.

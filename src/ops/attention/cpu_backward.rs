@@ -14,6 +14,7 @@ use super::cpu::Problem;
 use super::cpu_backward_step::{Meeting, Step, Tiles, Wanted, scratch_len};
 use super::cpu_block::*;
 use super::cpu_forward::{CountBlocks, MANY, blocks_of_class, blocks_of_task};
+use super::cpu_rows::{copy, pack_queries, transpose};
 use super::cpu_tile::max_vectors;
 use super::pattern::Class;
 use crate::device::cpu::{View, ViewMut};
@@ -202,9 +203,13 @@ impl At<'_> {
     #[inline(always)]
     fn query_blocks<S: Simd>(&self, simd: S, tiles: &mut Tiles, blocks: Range<usize>, all: bool) {
         let (of_class, width) = (self.blocks_of_class::<S>(), block_width::<S>(self.place.narrow));
+        let end = blocks.end;
         for block in blocks {
             if of_class == 0 || block / of_class >= self.place.classes() {
                 break;
+            }
+            if block + 1 < end {
+                self.ask_ahead(block, of_class, width, all);
             }
             let class = &self.place.class(block / of_class);
             let t0 = block % of_class * width;
@@ -227,6 +232,26 @@ impl At<'_> {
         if all {
             self.store_keys(tiles);
         }
+    }
+
+    /// Asks for the rows of the block behind `block`, and for the gradients of its keys if they are `wanted`.
+    #[inline(always)]
+    fn ask_ahead(&self, block: usize, of_class: usize, width: usize, wanted: bool) {
+        let Operands { dq, dk, dv, out, dout, q, k, v, .. } = self.operands;
+        let (column, head_dim) = (self.place.column(), self.place.problem.head_dim);
+        let query = |row| {
+            [q, dout, out].iter().for_each(|view| view.ask(row, column, head_dim));
+            if self.place.term > 0 {
+                dq.ask(row, column, head_dim);
+            }
+        };
+        let key = |row| {
+            [k, v].iter().for_each(|view| view.ask(row, column, head_dim));
+            if wanted {
+                [dk, dv].iter().for_each(|view| view.ask(row, column, head_dim));
+            }
+        };
+        self.place.ahead(block, of_class, width, query, key);
     }
 
     /// dk and dv of one tile of keys, from all queries that see one of them: tiles of the prefix, which every class

@@ -8,6 +8,7 @@
 //! each thread, which grows on its first use and never again.
 
 use super::cpu::Problem;
+use super::cpu_rows::pack_keys;
 use super::cpu_tile::{LANES, Mask, ROWS, max_vectors};
 use super::pattern::{Class, Pattern};
 use crate::device::cpu::View;
@@ -102,6 +103,47 @@ impl<'a> Place<'a> {
     /// Index of a query's log-sum-exp.
     pub fn statistic(&self, class: &Class, t: usize) -> usize {
         (self.batch * self.problem.heads + self.head) * self.problem.queries + class.query(t)
+    }
+
+    /// Calls `query` and `key` with the rows that block `number + 1` will need and block `number` did not, so that they can be
+    /// asked for before it begins: a head's rows lie some KiB apart, those of a class further still, and the processor
+    /// does not foresee where. Of a short class, which is packed whole, each block of the class before asks for a share.
+    #[inline(always)]
+    pub fn ahead(
+        &self,
+        number: usize,
+        of_class: usize,
+        width: usize,
+        query: impl Fn(usize),
+        key: impl Fn(usize),
+    ) {
+        if number + 1 >= of_class * self.classes() {
+            return;
+        }
+        let block = |number: usize| {
+            let (class, t0) = (self.class(number / of_class), number % of_class * width);
+            (class, t0..class.queries.min(t0 + width))
+        };
+        let ((class, here), (next, there)) = (block(number), block(number + 1));
+        there.clone().for_each(|t| query(self.query_row(&next, t)));
+        // The class behind this one, which the next block may not have reached.
+        let behind = (number / of_class + 1 < self.classes()).then(|| self.class(number / of_class + 1));
+        let (of, keys) = match behind {
+            Some(behind) if behind.keys().len() <= HELD => {
+                let (all, share) = (behind.keys(), behind.keys().len().div_ceil(of_class));
+                let start = all.end.min(all.start + number % of_class * share);
+                (behind, start..all.end.min(start + share))
+            }
+            _ if there.is_empty() => return,
+            _ => {
+                let mut keys = next.touched(there.start, there.end);
+                if next == class && !here.is_empty() {
+                    keys.start = keys.start.max(class.touched(here.start, here.end).end);
+                }
+                (next, keys.start..keys.end.min(keys.start + KEY_TILE))
+            }
+        };
+        keys.for_each(|u| key(self.batch * self.problem.keys + of.key(u)));
     }
 
     /// The keys that queries `t0..t1` may see: the prefix, then the class's own.
@@ -293,63 +335,6 @@ impl<'a> PackedKeys<'a> {
     }
 }
 
-/// Copies rows `keys` of the segment to `out[..][padded]`; the pad, and the rows behind, are 0.
-#[inline(always)]
-fn pack_keys(out: &mut [f32], from: View, place: &Place, segment: &Segment, keys: Range<usize>) {
-    let (head_dim, padded) = (place.problem.head_dim, padded(place.problem.head_dim));
-    let count = keys.len();
-    for (row, u) in out.chunks_exact_mut(padded).zip(keys) {
-        copy(&mut row[..head_dim], from.row(place.key_row(segment, u), place.column(), head_dim));
-        row[head_dim..].fill(0.0);
-    }
-    out[count * padded..].fill(0.0);
-}
-
-/// Copies a row by vectors: a call of memcpy takes longer than so few bytes.
-#[inline(always)]
-pub fn copy(out: &mut [f32], from: &[f32]) {
-    let (out, out_rest) = out.as_chunks_mut::<LANES>();
-    let (from, from_rest) = from.as_chunks::<LANES>();
-    for (out, from) in out.iter_mut().zip(from) {
-        *out = *from;
-    }
-    for (out, from) in out_rest.iter_mut().zip(from_rest) {
-        *out = *from;
-    }
-}
-
-/// Copies the rows of queries `t0 .. t0 + lanes` to `out[width][padded]`, times `factor`; all else is 0.
-#[inline(always)]
-pub fn pack_queries(
-    out: &mut [f32],
-    from: View,
-    place: &Place,
-    class: &Class,
-    queries: Range<usize>,
-    factor: f32,
-) {
-    let (head_dim, padded) = (place.problem.head_dim, padded(place.problem.head_dim));
-    let count = queries.len();
-    for (row, t) in out.chunks_exact_mut(padded).zip(queries) {
-        let from = from.row(place.query_row(class, t), place.column(), head_dim);
-        for (out, from) in row.iter_mut().zip(from) {
-            *out = from * factor;
-        }
-        row[head_dim..].fill(0.0);
-    }
-    out[count * padded..].fill(0.0);
-}
-
-/// `out[c][l] = rows[l][c] * factor` for the first `head_dim` channels; `rows` is `[width][padded]`.
-#[inline(always)]
-pub fn transpose(out: &mut [f32], rows: &[f32], width: usize, padded: usize, factor: f32) {
-    for (l, row) in rows.chunks_exact(padded).take(width).enumerate() {
-        for (out, x) in out.chunks_exact_mut(width).zip(row) {
-            out[l] = x * factor;
-        }
-    }
-}
-
 /// Fills `out[keys][width]` with what dropout multiplies the weights by: 0 or the kept scale. An op of its own, to
 /// be run with `Simd::vectorize`, so that it is compiled once and not into each of its callers.
 pub struct DropoutMultipliers<'a> {
@@ -423,4 +408,76 @@ pub fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     let (taken, left) = std::mem::take(rest).split_at_mut(len.next_multiple_of(LANES));
     *rest = left;
     &mut taken[..len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    /// All that a block needs was asked for by then, or needed before.
+    #[test]
+    fn rows_are_asked_for_before_their_block() {
+        for pattern in [
+            Pattern::full(),
+            Pattern::causal(),
+            Pattern::banded(70, 5),
+            Pattern::dilated(300, 0, 7),
+            Pattern::strided(16),
+            Pattern::fixed(32, 28, 4),
+        ] {
+            for queries in [1, 63, 500, 900] {
+                let (patterns, width) = ([pattern], 32);
+                let problem = Problem {
+                    batch: 1,
+                    heads: 1,
+                    head_dim: 16,
+                    queries,
+                    keys: queries,
+                    scale: 1.0,
+                    patterns: &patterns,
+                    key_lengths: None,
+                    dropout: None,
+                };
+                for term in 0..pattern.terms() {
+                    let place = Place::new(&problem, 0, term);
+                    let classes = place.classes();
+                    let of_class = queries.div_ceil(classes.max(1)).div_ceil(width);
+                    let asked = RefCell::new([BTreeSet::new(), BTreeSet::new()]);
+                    let mut met = BTreeSet::new();
+                    let (mut new, mut foreseen) = (0, 0);
+                    for number in 0..of_class * classes {
+                        let (class, t0) = (place.class(number / of_class), number % of_class * width);
+                        let t1 = class.queries.min(t0 + width);
+                        if t0 < t1 {
+                            let rows = class.touched(t0, t1).map(|u| class.key(u));
+                            for row in rows.filter(|row| number > 0 && !met.contains(row)).collect::<Vec<_>>()
+                            {
+                                new += 1;
+                                foreseen += usize::from(asked.borrow()[1].contains(&row));
+                            }
+                            met.extend(class.touched(t0, t1).map(|u| class.key(u)));
+                            for t in (t0..t1).filter(|_| number > 0) {
+                                assert!(
+                                    asked.borrow()[0].contains(&class.query(t)),
+                                    "{pattern:?}: query {t}"
+                                );
+                            }
+                        }
+                        let ask = |which: usize| {
+                            let asked = &asked;
+                            move |row| {
+                                assert!(row < queries, "{pattern:?}: row {row} of {queries}");
+                                asked.borrow_mut()[which].insert(row);
+                            }
+                        };
+                        place.ahead(number, of_class, width, ask(0), ask(1));
+                    }
+                    // At most a tile of a long class's first keys is asked for.
+                    assert!(2 * foreseen >= new, "{pattern:?}, term {term}: {foreseen} of {new} new keys");
+                }
+            }
+        }
+    }
 }

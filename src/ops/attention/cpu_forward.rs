@@ -10,6 +10,7 @@
 
 use super::cpu::Problem;
 use super::cpu_block::*;
+use super::cpu_rows::{copy, pack_queries, transpose};
 use super::cpu_tile::{ROWS, exp2, max_vectors, mix, rows, scores};
 use super::pattern::{Class, Pattern};
 use crate::device::cpu::{View, ViewMut};
@@ -151,6 +152,9 @@ impl WithSimd for Blocks<'_> {
             let class = &self.place.class(block / of_class);
             let t0 = block % of_class * width;
             let lanes = class.queries.saturating_sub(t0).min(width);
+            if block + 1 < self.blocks.end {
+                self.ask_ahead(block, of_class, width);
+            }
             let task = &mut self;
             match lanes.div_ceil(S::F32_LANES) {
                 0 => {}
@@ -237,6 +241,23 @@ impl<const NV: usize> WithSimd for Vectors<'_, '_, NV> {
 }
 
 impl Blocks<'_> {
+    /// Asks for the rows of the block behind `block`.
+    #[inline(always)]
+    fn ask_ahead(&self, block: usize, of_class: usize, width: usize) {
+        let (column, head_dim) = (self.place.column(), self.place.problem.head_dim);
+        let query = |row| {
+            self.q.ask(row, column, head_dim);
+            if self.place.term > 0 {
+                self.out.ask(row, column, head_dim);
+            }
+        };
+        let key = |row| {
+            self.k.ask(row, column, head_dim);
+            self.v.ask(row, column, head_dim);
+        };
+        self.place.ahead(block, of_class, width, query, key);
+    }
+
     /// Writes the block's rows `[lanes][padded]` and log-sum-exps, or merges them with an earlier term's.
     #[inline(always)]
     fn store(&self, class: &Class, t0: usize, block: &[f32], highest: &[f32], sum: &[f32]) {

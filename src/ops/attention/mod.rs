@@ -12,6 +12,7 @@ mod cpu_backward_step;
 mod cpu_block;
 mod cpu_decode;
 mod cpu_forward;
+mod cpu_rows;
 mod cpu_tile;
 mod cuda;
 pub mod decode;

@@ -17,9 +17,10 @@ use crate::Result;
 use crate::bench::ceiling::Ceilings;
 use crate::config::Optimizer;
 use crate::device::Device;
-use crate::graph::{DType, Graph, Id, Node, Role};
+use crate::graph::{Graph, Node};
 use crate::models::engine;
 use crate::nn::Parameters;
+use crate::ops::Cost;
 use crate::ops::optimizer::Segment;
 
 /// What a node takes at least.
@@ -33,23 +34,8 @@ struct Need {
 
 impl Need {
     fn of(graph: &Graph, node: &Node) -> Need {
-        let cost = node.op.cost();
-        // Costs are counted in f32; where activations are stored in 16 bits they are less by what the tensors are.
-        // Weights that are read, and not updated, are read from their copy in that type.
-        let bytes = |id: &Id, read: bool| match graph.tensor(graph.root(*id)).role {
-            Role::Weight(_) if read => graph.storage().bytes(),
-            _ => graph.tensor(*id).dtype.bytes(),
-        };
-        let sizes = node.inputs.iter().map(|id| (id, true)).chain(node.outputs.iter().map(|id| (id, false)));
-        let (stored, counted) = sizes.fold((0, 0), |(stored, counted), (id, read)| {
-            let len = graph.tensor(*id).len();
-            (stored + len * bytes(id, read), counted + len * DType::F32.bytes())
-        });
-        let share = match graph.storage() {
-            DType::F32 => 1.0,
-            _ => stored as f64 / counted.max(1) as f64,
-        };
-        Need { op: node.op.name(), flops: cost.flops, bytes: cost.bytes * share }
+        let cost = Cost::of(node, &graph.tensors, graph.storage());
+        Need { op: node.op.name(), flops: cost.flops, bytes: cost.bytes }
     }
 
     fn floor(&self, ceilings: &Ceilings) -> f64 {
@@ -176,6 +162,7 @@ fn add(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::DType;
     use crate::ops::linear::linear;
 
     fn graph(storage: DType, rows: usize) -> Graph {

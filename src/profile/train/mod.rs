@@ -23,8 +23,8 @@ use crate::{Error, Result};
 pub use text::told;
 pub use trace::trace;
 
-/// Steps before the first that counts: plans are made, memory is touched.
-const WARM_UP: usize = 2;
+/// Steps before the first that counts: plans are made, memory is touched, a GPU's step is recorded.
+const WARM_UP: usize = 3;
 
 /// Of one operation, or one layer, in a step.
 #[derive(Debug, Clone, Serialize)]
@@ -34,7 +34,7 @@ pub struct Part {
     pub pass: &'static str,
     /// How often it runs in a step.
     pub count: f64,
-    /// Seconds a step, each operation waited for.
+    /// Seconds a step, each operation launched alone; on a GPU by its own clock.
     pub seconds: f64,
     /// Of all operations.
     pub share: f64,
@@ -67,7 +67,8 @@ pub struct Report {
     pub model: &'static str,
     pub parameters: usize,
     pub batch: usize,
-    /// A step: a batch written, forward, backward, update, each waited for. On a GPU training does not wait.
+    /// A step as training does it: a batch written, forward, backward, update; on a GPU queued, with the next one being made
+    /// ready meanwhile.
     pub step: Quantiles,
     /// Making a batch, which training does beside the step, on a thread of its own.
     pub data_s: f64,
@@ -91,6 +92,41 @@ pub struct Report {
     pub last: Vec<Timed>,
 }
 
+/// One step as training does it: on a GPU it is queued, and the one before it is waited for, unless operations are watched.
+fn step<R: Prepared>(
+    task: &mut R::Task,
+    batch: &<R::Task as Task>::Batch,
+    state: &StepState,
+    queued: &mut usize,
+) -> Result<()> {
+    let scale = 1.0 / R::Task::targets(batch).max(1) as f32;
+    let planned = task.plan(batch)?;
+    if task.parts().1.device().queues() && !task.parts().1.watches() {
+        let (_, engine) = task.parts();
+        engine.begin_step()?;
+        engine.memory.begin_pass(0, state)?;
+        task.write(batch, scale)?;
+        let (_, engine) = task.parts();
+        engine.queue(std::slice::from_ref(&planned.program))?;
+        *queued += 1;
+        return if *queued > 1 { settle::<R>(task, queued) } else { Ok(()) };
+    }
+    while *queued > 0 {
+        settle::<R>(task, queued)?;
+    }
+    task.write(batch, scale)?;
+    let (_, engine) = task.parts();
+    engine.run(&planned.program, state)?;
+    engine.update(state)?;
+    Ok(())
+}
+
+/// Waits for the first queued step that was not waited for.
+fn settle<R: Prepared>(task: &mut R::Task, queued: &mut usize) -> Result<()> {
+    *queued -= 1;
+    task.parts().1.memory.collect().map(|_| ())
+}
+
 /// Trains `steps` steps, then as many with a clock around each operation. Nothing is saved.
 ///
 /// # Errors
@@ -111,6 +147,7 @@ pub fn run<R: Prepared>(
     engine.initialise(parameters, settings.train.seed);
     let (parameters, maker) = (parameters.count(), task.maker()?);
     let mut pass = 0;
+    let mut queued = 0;
     let mut one = |task: &mut R::Task| -> Result<(f64, f64)> {
         let began = Instant::now();
         let batch = maker(pass);
@@ -118,11 +155,7 @@ pub fn run<R: Prepared>(
         pass += 1;
         let learning_rate = settings.optimizer.learning_rate / 10.0;
         let state = StepState { seed: settings.train.seed, pass, step: pass, learning_rate };
-        let planned = task.plan(&batch)?;
-        task.write(&batch, 1.0 / R::Task::targets(&batch).max(1) as f32)?;
-        let (_, engine) = task.parts();
-        engine.run(&planned.program, &state)?;
-        engine.update(&state)?;
+        step::<R>(task, &batch, &state, &mut queued)?;
         Ok((made, began.elapsed().as_secs_f64() - made))
     };
     for _ in 0..WARM_UP {
