@@ -12,7 +12,7 @@
 // Narrow blocks have 64 keys, wide ones 128, as forward's, and give the same bits. Two bands have twice the sums: only
 // head size 32 has room for them. What 64 keys times 64 queries of head size 64 take of a multiprocessor (narrow;
 // counted and reckoned as in forward.cuh): 2300 instructions, so 580 cycles of issue; 1340 of shared memory; 830 of
-// products. Bound by shared memory; before copies and bounds were found once a tile, issue took 1300. Wide blocks of
+// products. Bound by shared memory; before copies and bounds were found once a tile, issue took 1460. Wide blocks of
 // head size 64, could they be had without spills, would halve what they read: some 750 cycles. Not yet run on a GPU.
 #pragma once
 
