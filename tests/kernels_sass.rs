@@ -19,12 +19,21 @@ struct Rule {
 }
 
 /// Every attention kernel has a rule; the first that fits counts.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 9] = [
     Rule {
         prefix: "attention_decode_",
         tensor_cores: false,
         narrow_loads: (2, "the number of keys, the sequence's key length"),
         narrow_stores: (0, ""),
+    },
+    Rule {
+        prefix: "attention_forward_wide_",
+        tensor_cores: true,
+        narrow_loads: (
+            8,
+            "the sequence's key length, the step's state (3), log-sum-exp of an earlier term (4)",
+        ),
+        narrow_stores: (4, "log-sum-exp of a thread's four rows"),
     },
     Rule {
         prefix: "attention_forward_",
@@ -34,6 +43,15 @@ const RULES: [Rule; 7] = [
             "the sequence's key length, the step's state (3), log-sum-exp of an earlier term (2)",
         ),
         narrow_stores: (2, "log-sum-exp of a thread's two rows"),
+    },
+    Rule {
+        prefix: "attention_queries_wide_",
+        tensor_cores: true,
+        narrow_loads: (
+            12,
+            "the sequence's key length, the step's state (3), log-sum-exp and delta of four rows (8)",
+        ),
+        narrow_stores: (0, ""),
     },
     Rule {
         prefix: "attention_queries_",

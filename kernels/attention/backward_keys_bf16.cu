@@ -1,7 +1,7 @@
 // Attention backward for the keys with bf16 storage; see backward_keys.cuh.
 #include "attention/backward_keys.cuh"
 
-EVOKE_ATTENTION_KEYS(bf16, 32)
-EVOKE_ATTENTION_KEYS(bf16, 64)
-EVOKE_ATTENTION_KEYS(bf16, 96)
-EVOKE_ATTENTION_KEYS(bf16, 128)
+EVOKE_ATTENTION_KEYS(attention_keys, bf16, 32, 1)
+EVOKE_ATTENTION_KEYS(attention_keys, bf16, 64, 1)
+EVOKE_ATTENTION_KEYS(attention_keys, bf16, 96, 1)
+EVOKE_ATTENTION_KEYS(attention_keys, bf16, 128, 1)

@@ -30,15 +30,18 @@ struct WeightDropout {
         return kept(query, key / PHILOX_GROUP) >> key % PHILOX_GROUP & 1;
     }
 
-    // For a product whose 16 rows are queries from t0 on and whose columns are 64 keys from u0 on (a multiple of 8):
-    // bit 4 n + i is for element i of block n. Queries from t1 on count as the last one, keys behind the end as kept.
+    // For a product whose 16 rows are queries from t0 on and whose columns are 8 * BLOCKS keys from u0 on (a multiple
+    // of 8): bit 4 n + i is for element i of block n. Queries from t1 on count as the last one, keys behind the end as
+    // kept.
+    template <int BLOCKS>
     EVOKE_DEVICE uint32_t kept_in_rows(const AttentionClass &c, int t0, int t1, int u0) const {
         uint32_t bits = 0;
         if (c.neighbours()) {
-            // Lane q of a quad evaluates blocks q and q + 4, of both rows that the quad holds.
+            // Lane q of a quad evaluates block q, and q + 4 where there are eight, of both rows that the quad holds.
+            static_assert(BLOCKS == 4 || BLOCKS == 8, "whole quads of blocks, and 8 bits for each in one word");
             uint32_t own = 0;
             EVOKE_ROLLED
-            for (int i = 0; i < 4; ++i) {
+            for (int i = 0; i < BLOCKS / 2; ++i) {
                 const int n = lane() % 4 + i / 2 * 4, t = least(t0 + own_row(i % 2), t1 - 1);
                 own |= kept(c.query(t), (c.first_key + u0) / PHILOX_GROUP + n) << (8 * i);
             }
@@ -46,13 +49,13 @@ struct WeightDropout {
             for (int q = 0; q < 4; ++q) {
                 const uint32_t theirs = shuffle(own, lane() / 4 * 4 + q) >> own_column();
                 EVOKE_UNROLL
-                for (int i = 0; i < 4; ++i)
+                for (int i = 0; i < BLOCKS / 2; ++i)
                     EVOKE_UNROLL
                     for (int e = 0; e < 2; ++e) bits |= (theirs >> (8 * i + e) & 1) << (4 * (q + i / 2 * 4) + i % 2 * 2 + e);
             }
         } else {
             EVOKE_ROLLED
-            for (int i = 0; i < 32; ++i) {
+            for (int i = 0; i < 4 * BLOCKS; ++i) {
                 const int t = least(t0 + own_row(i / 2 % 2), t1 - 1), u = u0 + i / 4 * 8 + own_column() + i % 2;
                 bits |= (u < c.end ? kept_one(c.query(t), c.key(u)) : 1u) << i;
             }

@@ -1,14 +1,33 @@
 // Attention forward: out = softmax(scale q k^T, over the keys that the pattern shows) v, and the log-sum-exp of each row.
 //
-// A block takes 64 queries of one class of one head and goes through the keys that any of them sees, 64 at a time, with an
+// A block takes queries of one class of one head and goes through the keys that any of them sees, tile by tile, with an
 // online softmax (Milakov and Gimelshein 2018; Dao 2023): nothing of the size queries x keys exists. Scores are kept in
 // units of log 2, so that each weight costs one multiply-add and one exp2. Keys and values of the next tile are copied
-// while this one is worked on. Tiles that nobody sees are never loaded; bounds are compared only in tiles that not all
-// see.
+// while this one is worked on. Tiles that nobody sees are never loaded, those that no row of a warp sees are left out
+// by that warp, and bounds are compared only in tiles that not all of its rows see.
 //
-// 4 FLOPs for each visible pair and channel, on tensor cores; bytes: q, k, v, out once for each tile of queries (k, v from
-// the second-level cache). Bound by arithmetic from some 280 keys a query on (H200), by memory below. Sums run over the
+// Two forms of one source. A narrow block has 64 queries: each of its four warps has one band of 16 rows, and reads
+// every key and value from shared memory for those 16. A wide block has 128 (Dao 2023): a warp has two bands, and each
+// fragment that it reads serves both. `Blocks` in src/ops/attention/blocks.rs chooses by shape. The bits are the same,
+// since a row's sums know nothing of the rows beside it.
+//
+// 4 FLOPs for each visible pair and channel, on tensor cores; bytes: q, k, v, out once for each block (k, v from the
+// second-level cache). Bound by arithmetic from some 280 keys a query on (H200), by memory below. Sums run over the
 // keys in ascending order in one thread quad, whatever the schedule: a run repeats bit for bit.
+//
+// What 64 queries times 64 keys of head size 64 take of a multiprocessor, counted in the machine code for sm_90a (nvcc
+// 13.0); a cycle is one instruction of each scheduler, 128 bytes of shared memory, 16 exp2, and of products 62 % of the
+// dense peak, which is what mma.sync reaches on an H100:
+//
+//                                  narrow   wide
+//   instructions of the loop        1528    1214, of which 256 products, 144 or 80 loads of fragments
+//   cycles: issue                    382     304
+//           shared memory            704     384
+//           products                 413     413
+//           exp2                     256     256
+//
+// So narrow blocks wait for shared memory, wide ones for the products: up to 1.7 times as fast where nothing else is in
+// the way. Two wide blocks fit a multiprocessor (four narrow ones, three of head size 128). Not yet run on a GPU.
 #pragma once
 
 #include "attention/dropout.cuh"
@@ -16,171 +35,240 @@
 
 namespace evoke {
 
-// Queries; two stages of keys and values.
-template <int HEAD> constexpr unsigned FORWARD_SHARED = 2 * HEAD * (TILE_ROWS + 4 * TILE_KEYS);
+// Keys of a tile: with 64, the scores of two bands and the sums of large heads would not fit the registers, nor would
+// two wide blocks the shared memory of an A100. The same for both forms, which is why their bits agree.
+template <int HEAD> constexpr int FORWARD_KEYS = HEAD > 64 ? TILE_KEYS / 2 : TILE_KEYS;
 
-// The rows of a lane of one warp: maxima (in units of log 2), this lane's share of the sums, and out before division.
+// Queries; two stages of keys and values.
+template <int HEAD, int BANDS>
+constexpr unsigned FORWARD_SHARED = 2 * HEAD * (BANDS * TILE_ROWS + 4 * FORWARD_KEYS<HEAD>);
+
+// A row's weights are relative to a maximum that may be this many powers of two behind the true one: sums and weights
+// are as exact at 256 as at 1, and what was summed up so far is scaled anew some few times in a sequence, not at every
+// maximum (as in FlashAttention-4).
+constexpr float BEHIND = 8.0f;
+
+// The rows of a lane in one band: what weights are relative to (in units of log 2), and this lane's share of the sums.
 template <int HEAD> struct Softmax {
     float most[2];
     float sum[2];
-    float out[HEAD / 8][4];
 
     EVOKE_DEVICE void clear() {
         for (int half = 0; half < 2; ++half) most[half] = minus_infinity(), sum[half] = 0.0f;
-        evoke::clear(out);
     }
 
-    // Takes a tile's scores (minus infinity where hidden) in; they become weights relative to the new maxima.
-    EVOKE_DEVICE void take(float (&scores)[TILE_KEYS / 8][4], float to_log2) {
+    // Takes a tile's scores (minus infinity where hidden) in; they become weights.
+    template <int BLOCKS>
+    EVOKE_DEVICE void take(float (&scores)[BLOCKS][4], float (&out)[HEAD / 8][4], float to_log2) {
+        float base[2];
+        bool rises = false;
         EVOKE_UNROLL
         for (int half = 0; half < 2; ++half) {
-            float largest = scores[0][2 * half];
+            float largest = max(scores[0][2 * half], scores[0][2 * half + 1]);
             EVOKE_UNROLL
-            for (int n = 0; n < TILE_KEYS / 8; ++n)
+            for (int n = 1; n < BLOCKS; ++n)
                 largest = max(largest, max(scores[n][2 * half], scores[n][2 * half + 1]));
             largest = max(largest, shuffle_xor(largest, 1));
-            largest = max(largest, shuffle_xor(largest, 2));
-            const float now = max(most[half], largest * to_log2);
-            // A row that has seen nothing yet stays at minus infinity, and its weights at 0.
-            const float base = now == minus_infinity() ? 0.0f : now;
-            const float kept = exp2(most[half] - base);
-            most[half] = now;
-            float added = 0.0f;
+            largest = max(largest, shuffle_xor(largest, 2)) * to_log2;
+            const bool higher = largest > most[half] + BEHIND;
+            rises = rises || higher;
+            base[half] = higher ? largest : most[half];
+        }
+        if (any(rises)) {
             EVOKE_UNROLL
-            for (int n = 0; n < TILE_KEYS / 8; ++n)
+            for (int half = 0; half < 2; ++half) {
+                // 1 where nothing changes, 0 where nothing was seen before.
+                const float kept = base[half] == most[half] ? 1.0f : exp2(most[half] - base[half]);
+                most[half] = base[half];
+                sum[half] *= kept;
                 EVOKE_UNROLL
-                for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                    scores[n][e] = exp2(scores[n][e] * to_log2 - base);
-                    added += scores[n][e];
-                }
-            sum[half] = sum[half] * kept + added;
+                for (int n = 0; n < HEAD / 8; ++n) out[n][2 * half] *= kept, out[n][2 * half + 1] *= kept;
+            }
+        }
+        EVOKE_UNROLL
+        for (int half = 0; half < 2; ++half) {
+            // The weights of a row that has seen nothing yet stay at 0.
+            const float from = base[half] == minus_infinity() ? 0.0f : base[half];
+            float added[2] = {0.0f, 0.0f};
             EVOKE_UNROLL
-            for (int n = 0; n < HEAD / 8; ++n) out[n][2 * half] *= kept, out[n][2 * half + 1] *= kept;
+            for (int n = 0; n < BLOCKS; ++n)
+                EVOKE_UNROLL
+                for (int e = 0; e < 2; ++e) {
+                    float &score = scores[n][2 * half + e];
+                    score = exp2(score * to_log2 - from);
+                    added[e] = n == 0 ? score : added[e] + score;
+                }
+            sum[half] += added[0] + added[1];
+            settle(sum[half]); // not behind dropout, which needs the weights' registers
         }
     }
 };
 
-template <class T, int HEAD>
+template <class T, int HEAD, int BANDS>
 EVOKE_DEVICE void attention_forward(Global<T> out, Global<float> log_sum_exp, Global<const T> q, Global<const T> k,
                                     Global<const T> v, Global<const uint32_t> key_lengths,
                                     Global<const uint32_t> state, const AttentionSizes &sizes,
                                     const PatternTable &table) {
+    constexpr int ROWS = BANDS * TILE_ROWS, WARP_ROWS = BANDS * FRAGMENT_ROWS, KEYS = FORWARD_KEYS<HEAD>;
     const int head = block_y(), batch = block_z();
-    const QueryTile tile = query_tile(sizes, table, key_lengths, head, batch);
+    const QueryTile tile = query_tile(sizes, table, key_lengths, head, batch, block_x(), ROWS);
     if (!tile.present()) return;
     const int t0 = tile.t0, t1 = tile.t1;
 
     EVOKE_SHARED_DYNAMIC(shared);
     Carve carve{shared};
-    const Tile<T, HEAD, TILE_ROWS> queries{carve.take<T>(TILE_ROWS * HEAD)};
-    const Stages<T, HEAD, TILE_KEYS> keys{carve.take<T>(2 * TILE_KEYS * HEAD)};
-    const Stages<T, HEAD, TILE_KEYS> values{carve.take<T>(2 * TILE_KEYS * HEAD)};
+    const Tile<T, HEAD, ROWS> queries{carve.take<T>(ROWS * HEAD)};
+    const Stages<T, HEAD, KEYS> keys{carve.take<T>(4 * KEYS * HEAD)}, values{keys.both + 2 * KEYS * HEAD};
     q = head_of<const T, HEAD>(q, batch, sizes.queries, sizes.q_stride, head);
-    k = head_of<const T, HEAD>(k, batch, sizes.keys, sizes.k_stride, head);
-    v = head_of<const T, HEAD>(v, batch, sizes.keys, sizes.v_stride, head);
-    out = head_of<T, HEAD>(out, batch, sizes.queries, sizes.out_stride, head);
-    log_sum_exp = log_sum_exp + (ptrdiff_t(batch) * sizes.heads + head) * sizes.queries;
+    // Found where it is needed, before and after the loop: registers are dear.
+    const auto out_rows = [&] { return head_of<T, HEAD>(out, block_z(), sizes.queries, sizes.out_stride, block_y()); };
+    const auto sum_rows = [&] {
+        return log_sum_exp + (ptrdiff_t(block_z()) * sizes.heads + block_y()) * sizes.queries;
+    };
     const auto query_row = [&](int r) { return tile.query(r); };
     queries.load(q, sizes.q_stride, query_row);
     copy_async_commit();
 
-    const int row0 = warp() * FRAGMENT_ROWS;
+    const int row0 = warp() * WARP_ROWS;
     // A warp whose queries all lie behind the end only helps to copy.
     const bool works = t0 + row0 < t1;
-    const WeightDropout dropout = weight_dropout_of(state, sizes, batch, head);
-    Softmax<HEAD> softmax;
-    softmax.clear();
+    Softmax<HEAD> softmax[BANDS];
+    float sums[BANDS][HEAD / 8][4];
+    EVOKE_UNROLL
+    for (int band = 0; band < BANDS; ++band) softmax[band].clear(), clear(sums[band]);
     if (sizes.term > 0) { // go on from what the first term left
-        values.at(1).load(read_only(out), sizes.out_stride, query_row);
+        static_assert(ROWS <= 4 * KEYS, "it has the room of both stages of keys and values");
+        const Tile<T, HEAD, ROWS> earlier{keys.both};
+        earlier.load(read_only(out_rows()), sizes.out_stride, query_row);
         copy_async_commit();
         copy_async_wait<0>();
         sync_block();
         if (works) {
-            add_rows<T, HEAD, TILE_KEYS>(softmax.out, values.at(1), row0, 1.0f);
-            for (int half = 0; half < 2; ++half) {
-                const int query = query_row(row0 + own_row(half));
-                if (query < 0) continue;
-                softmax.most[half] = log_sum_exp.load(query) * LOG2_E;
-                // The sum over a quad of lanes is 1: out is divided already.
-                softmax.sum[half] = lane() % 4 == 0 && softmax.most[half] != minus_infinity() ? 1.0f : 0.0f;
+            EVOKE_UNROLL
+            for (int band = 0; band < BANDS; ++band) {
+                const int first = row0 + band * FRAGMENT_ROWS;
+                add_rows<T, HEAD, ROWS>(sums[band], earlier, first, 1.0f);
+                for (int half = 0; half < 2; ++half) {
+                    const int query = query_row(first + own_row(half));
+                    if (query < 0) continue;
+                    Softmax<HEAD> &own = softmax[band];
+                    own.most[half] = sum_rows().load(query) * LOG2_E;
+                    // The sum over a quad of lanes is 1: out is divided already.
+                    own.sum[half] = lane() % 4 == 0 && own.most[half] != minus_infinity() ? 1.0f : 0.0f;
+                }
             }
         }
         sync_block();
     }
 
+    k = head_of<const T, HEAD>(k, anew(block_z()), sizes.keys, sizes.k_stride, anew(block_y()));
+    v = head_of<const T, HEAD>(v, anew(block_z()), sizes.keys, sizes.v_stride, anew(block_y()));
+    const SharedPlace<T> query_place = queries.rows_place(row0);
+    const SharedPlace<T> key_place = keys.at(0).transposed_place(), value_place = values.at(0).rows_place(0);
     for (int part = tile.parts.begin; part < tile.parts.end; ++part) {
-        const AttentionClass c = tile.keys_of(part, sizes, table);
-        const Interval some = c.touched(t0, t1), all = c.seen_by_all(t0, t1);
+        // Found anew for each part: what only a second one asks for is not kept through the first one's keys.
+        const int number = anew(block_x()), own_head = anew(block_y()), own_batch = anew(block_z());
+        const QueryTile again = query_tile(sizes, table, key_lengths, own_head, own_batch, number, ROWS);
+        AttentionClass c = again.keys_of(part, sizes, table);
+        c.first_query = tile.grouping.first_query; // the same ones, in the same registers
+        c.query_stride = tile.grouping.query_stride;
+        // Each lane keeps what one of the warp's rows sees, and asks for the block's first or last row.
+        const Interval seen = c.seen(least(t0 + row0 + lane() % WARP_ROWS, t1 - 1));
+        const Interval ends = c.seen(lane() % 2 ? t1 - 1 : t0);
+        const Interval some = {shuffle(ends.begin, 0), shuffle(ends.end, 1)};
         if (some.begin >= some.end) continue;
-        Interval seen[2];
-        for (int half = 0; half < 2; ++half) seen[half] = c.seen(least(t0 + row0 + own_row(half), t1 - 1));
         // Whole groups of random bits: a tile begins at a multiple of its size.
-        const int first = some.begin / TILE_KEYS * TILE_KEYS;
+        const int first = some.begin / KEYS * KEYS;
         const auto load = [&](int stage, int u0) {
-            const auto key_row = [&](int r) { return c.begin <= u0 + r && u0 + r < c.end ? c.key(u0 + r) : -1; };
-            keys.at(stage).load(k, sizes.k_stride, key_row);
-            values.at(stage).load(v, sizes.v_stride, key_row);
+            if (c.even()) {
+                const int step = c.key_step();
+                load_lines(keys.at(stage), k, sizes.k_stride, values.at(stage), v, sizes.v_stride,
+                           {c.first_key + u0 * step, step, c.begin - u0, c.end - u0});
+            } else {
+                const auto key_row = [&](int r) { return c.begin <= u0 + r && u0 + r < c.end ? c.key(u0 + r) : -1; };
+                keys.at(stage).load(k, sizes.k_stride, key_row);
+                values.at(stage).load(v, sizes.v_stride, key_row);
+            }
             copy_async_commit();
         };
         sync_block(); // the stages of the part before are free
         load(0, first);
-        for (int u0 = first, stage = 0; u0 < some.end; u0 += TILE_KEYS, stage ^= 1) {
+        for (int u0 = first, stage = 0; u0 < some.end; u0 += KEYS, stage ^= 1) {
             copy_async_wait<0>();
             sync_block();
-            if (u0 + TILE_KEYS < some.end) load(stage ^ 1, u0 + TILE_KEYS);
-            if (!works) continue;
-            float scores[TILE_KEYS / 8][4];
-            row_products<T, HEAD>(scores, queries, row0, keys.at(stage));
-            if (!(all.begin <= u0 && u0 + TILE_KEYS <= all.end)) {
+            if (u0 + KEYS < some.end) load(stage ^ 1, u0 + KEYS);
+            if (!works || !any(seen.begin < u0 + KEYS && u0 < seen.end)) continue;
+            const int further = stage * KEYS * HEAD;
+            float scores[BANDS][KEYS / 8][4];
+            band_products<T, HEAD, BANDS>(scores, query_place, key_place.moved(further));
+            if (!all(seen.begin <= u0 && u0 + KEYS <= seen.end)) {
                 EVOKE_UNROLL
-                for (int n = 0; n < TILE_KEYS / 8; ++n)
+                for (int band = 0; band < BANDS; ++band)
                     EVOKE_UNROLL
-                    for (int e = 0; e < 4; ++e) {
-                        const int u = u0 + n * 8 + own_column() + e % 2;
-                        if (u < seen[e / 2].begin || u >= seen[e / 2].end) scores[n][e] = minus_infinity();
+                    for (int half = 0; half < 2; ++half) {
+                        const int row = band * FRAGMENT_ROWS + own_row(half), zero = u0 + own_column();
+                        const uint32_t visible = columns_below<KEYS>(shuffle(seen.end, row) - zero) &
+                                                 ~columns_below<KEYS>(shuffle(seen.begin, row) - zero);
+                        EVOKE_UNROLL
+                        for (int i = 0; i < KEYS / 4; ++i)
+                            if (!(visible >> i & 1)) scores[band][i / 2][2 * half + i % 2] = minus_infinity();
                     }
             }
-            softmax.take(scores, sizes.scale * LOG2_E);
-            if (dropout.active()) {
-                const uint32_t kept = dropout.kept_in_rows(c, t0 + row0, t1, u0);
+            EVOKE_UNROLL
+            for (int band = 0; band < BANDS; ++band) softmax[band].take(scores[band], sums[band], sizes.scale * LOG2_E);
+            if (sizes.threshold != 0) {
+                const WeightDropout dropout = weight_dropout_of(state, sizes, block_z(), block_y());
                 EVOKE_UNROLL
-                for (int n = 0; n < TILE_KEYS / 8; ++n)
+                for (int band = 0; band < BANDS; ++band) {
+                    const uint32_t kept = dropout.kept_in_rows<KEYS / 8>(c, t0 + row0 + band * FRAGMENT_ROWS, t1, u0);
                     EVOKE_UNROLL
-                    for (int e = 0; e < 4; ++e) scores[n][e] = kept >> (4 * n + e) & 1 ? scores[n][e] * sizes.kept : 0.0f;
+                    for (int n = 0; n < KEYS / 8; ++n)
+                        EVOKE_UNROLL
+                        for (int e = 0; e < 4; ++e)
+                            scores[band][n][e] = kept >> (4 * n + e) & 1 ? scores[band][n][e] * sizes.kept : 0.0f;
+                }
             }
-            weighted_rows<T, HEAD>(softmax.out, scores, values.at(stage));
+            weighted_bands<T, HEAD, BANDS>(sums, scores, value_place.moved(further));
         }
     }
 
     copy_async_wait<0>(); // where no part had keys, the queries are still on their way
     sync_block();
     if (!works) return;
+    const int own0 = anew(warp()) * WARP_ROWS; // row0
     EVOKE_UNROLL
-    for (int half = 0; half < 2; ++half) {
-        float sum = softmax.sum[half];
-        sum += shuffle_xor(sum, 1);
-        sum += shuffle_xor(sum, 2);
-        const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+    for (int band = 0; band < BANDS; ++band) {
+        const int first = own0 + band * FRAGMENT_ROWS;
         EVOKE_UNROLL
-        for (int n = 0; n < HEAD / 8; ++n) softmax.out[n][2 * half] *= inverse, softmax.out[n][2 * half + 1] *= inverse;
-        const int query = query_row(row0 + own_row(half));
-        if (lane() % 4 == 0 && query >= 0)
-            log_sum_exp.store(query, sum > 0.0f ? (softmax.most[half] + log2(sum)) * LN_2 : minus_infinity());
+        for (int half = 0; half < 2; ++half) {
+            float sum = softmax[band].sum[half];
+            sum += shuffle_xor(sum, 1);
+            sum += shuffle_xor(sum, 2);
+            const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+            EVOKE_UNROLL
+            for (int n = 0; n < HEAD / 8; ++n)
+                sums[band][n][2 * half] *= inverse, sums[band][n][2 * half + 1] *= inverse;
+            const int query = query_row(first + own_row(half));
+            if (lane() % 4 == 0 && query >= 0)
+                sum_rows().store(query, sum > 0.0f ? (softmax[band].most[half] + log2(sum)) * LN_2 : minus_infinity());
+        }
+        // The queries' tile has done its work: out goes through it, so that it is stored 16 bytes at a time.
+        put_rows<T, HEAD, ROWS>(queries, first, sums[band]);
     }
-    // The queries' tile has done its work: out goes through it, so that it is stored 16 bytes at a time.
-    put_rows<T, HEAD, TILE_ROWS>(queries, row0, softmax.out);
     sync_warp();
-    store_rows<T, HEAD, TILE_ROWS>(out, sizes.out_stride, queries, row0, query_row);
+    EVOKE_UNROLL
+    for (int band = 0; band < BANDS; ++band)
+        store_rows<T, HEAD, ROWS>(out_rows(), sizes.out_stride, queries, own0 + band * FRAGMENT_ROWS, query_row);
 }
 
 } // namespace evoke
 
-// One instance: type, head size.
-#define EVOKE_ATTENTION_FORWARD(T, HEAD)                                                                               \
-    EVOKE_KERNEL(attention_forward_##T##_##HEAD, evoke::ATTENTION_THREADS, evoke::FORWARD_SHARED<HEAD>,                \
+// One instance: type, head size, bands of a warp, which the name tells where they are two.
+#define EVOKE_ATTENTION_FORWARD(NAME, T, HEAD, BANDS)                                                                  \
+    EVOKE_KERNEL(NAME##_##T##_##HEAD, evoke::ATTENTION_THREADS, (evoke::FORWARD_SHARED<HEAD, BANDS>),                  \
                  evoke::Global<evoke::T> out, evoke::Global<float> log_sum_exp, evoke::Global<const evoke::T> q,       \
                  evoke::Global<const evoke::T> k, evoke::Global<const evoke::T> v,                                     \
                  evoke::Global<const uint32_t> key_lengths, evoke::Global<const uint32_t> state,                       \
                  evoke::AttentionSizes sizes, evoke::PatternTable table) {                                             \
-        evoke::attention_forward<evoke::T, HEAD>(out, log_sum_exp, q, k, v, key_lengths, state, sizes, table);         \
+        evoke::attention_forward<evoke::T, HEAD, BANDS>(out, log_sum_exp, q, k, v, key_lengths, state, sizes, table);  \
     }

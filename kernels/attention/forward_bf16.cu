@@ -1,7 +1,7 @@
 // Attention forward with bf16 storage; see forward.cuh.
 #include "attention/forward.cuh"
 
-EVOKE_ATTENTION_FORWARD(bf16, 32)
-EVOKE_ATTENTION_FORWARD(bf16, 64)
-EVOKE_ATTENTION_FORWARD(bf16, 96)
-EVOKE_ATTENTION_FORWARD(bf16, 128)
+EVOKE_ATTENTION_FORWARD(attention_forward, bf16, 32, 1)
+EVOKE_ATTENTION_FORWARD(attention_forward, bf16, 64, 1)
+EVOKE_ATTENTION_FORWARD(attention_forward, bf16, 96, 1)
+EVOKE_ATTENTION_FORWARD(attention_forward, bf16, 128, 1)

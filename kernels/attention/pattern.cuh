@@ -65,6 +65,10 @@ struct AttentionClass {
     // Whether key(u + 1) follows on key(u) throughout.
     EVOKE_BOTH bool neighbours() const { return period == run; }
 
+    // Whether keys lie evenly apart, and how far.
+    EVOKE_BOTH bool even() const { return run == 1 || neighbours(); }
+    EVOKE_BOTH int key_step() const { return run == 1 ? period : 1; }
+
     // How many of the keys lie below `limit`.
     EVOKE_BOTH int below(int limit) const {
         const int span = most(limit - first_key, 0);

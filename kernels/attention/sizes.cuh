@@ -8,18 +8,15 @@
 
 namespace evoke {
 
-// Warps of a block; each owns the 16 rows of one product fragment, so a tile has 64 rows.
+// Warps of a block; each owns the 16 rows of one product fragment, so a tile has 64 rows; in a wide block two such
+// bands.
 constexpr int ATTENTION_WARPS = 4;
 constexpr int ATTENTION_THREADS = ATTENTION_WARPS * WARP;
 constexpr int FRAGMENT_ROWS = 16;
 // Rows of a tile of queries (forward, dq) or keys (dk, dv).
 constexpr int TILE_ROWS = ATTENTION_WARPS * FRAGMENT_ROWS;
-// Keys that are worked on at a time: with 64, scores and accumulators of head size 128 fit the registers.
+// Keys of a tile; fewer where the registers would not hold their scores.
 constexpr int TILE_KEYS = 64;
-
-// Queries that dk and dv work on at a time: both accumulators take head size registers each thread, so the scores of
-// large heads must take fewer.
-template <int HEAD> constexpr int TILE_QUERIES = HEAD > 64 ? 32 : 64;
 
 // Laid out as `CudaSizes` in src/ops/attention/cuda.rs. Strides are elements between rows, multiples of 8.
 struct AttentionSizes {
@@ -94,22 +91,23 @@ struct QueryTile {
     }
 };
 EVOKE_DEVICE QueryTile query_tile(const AttentionSizes &sizes, const PatternTable &table,
-                                  Global<const uint32_t> key_lengths, int head, int batch) {
+                                  Global<const uint32_t> key_lengths, int head, int batch, int block,
+                                  int rows = TILE_ROWS) {
     QueryTile tile{};
     tile.pattern = table.of_head[head];
     const Pattern &pattern = table.patterns[tile.pattern];
     tile.parts = parts_of_launch(pattern, sizes.term);
     if (tile.parts.end == 0) return tile;
     const int classes = classes_of(pattern, tile.parts.end - 1);
-    const int tiles = divide_up(divide_up(sizes.queries, classes), TILE_ROWS);
+    const int tiles = divide_up(divide_up(sizes.queries, classes), rows);
     // Under a look-ahead mask the last queries have most to do, so they begin first.
-    const int number = classes * tiles - 1 - block_x();
+    const int number = classes * tiles - 1 - block;
     if (number < 0) return tile;
     tile.index = number % classes;
     tile.length = key_length_of(key_lengths, batch, sizes.keys);
     tile.grouping = tile.keys_of(tile.parts.end - 1, sizes, table);
-    tile.t0 = number / classes * TILE_ROWS;
-    tile.t1 = least(tile.t0 + TILE_ROWS, tile.grouping.queries);
+    tile.t0 = number / classes * rows;
+    tile.t1 = least(tile.t0 + rows, tile.grouping.queries);
     return tile;
 }
 

@@ -1,4 +1,4 @@
-// Tiles of rows in shared memory: asynchronous loads, and the fragments that products take from them.
+// Tiles of rows in shared memory: asynchronous loads, and the products of their fragments.
 //
 // A row has HEAD elements, in chunks of 16 bytes. Chunks are permuted by an XOR with the row, so that the eight rows of a
 // matrix load lie in eight different groups of banks, and so do the eight chunks that neighbouring threads copy.
@@ -35,24 +35,19 @@ template <class T, int HEAD, int ROWS> struct Tile {
         static_assert(ROWS * CHUNKS % ATTENTION_THREADS == 0, "every thread copies as many chunks");
     }
 
-    // The fragment A of rows row0 .. row0 + 15, columns 16 step .. 16 step + 15.
-    EVOKE_DEVICE void rows(uint32_t (&a)[4], int row0, int step) const {
-        load_matrix_4(a, at, place(row0 + lane() % 16, 2 * step + lane() / 16));
+    // Where a lane's row lies in a load of the fragment A of rows row0 .. row0 + 15 and the first 16 columns; in one of
+    // two fragments B of the tile itself, too.
+    EVOKE_DEVICE SharedPlace<T> rows_place(int row0) const {
+        return place_of(at, place(row0 + lane() % 16, lane() / 16));
     }
-
-    // Two fragments B of the transpose: its columns are rows row0 .. row0 + 15 of the tile, its rows the columns
-    // 16 step .. 16 step + 15.
-    EVOKE_DEVICE void transposed(uint32_t (&b)[2][2], int row0, int step) const {
-        uint32_t all[4];
-        load_matrix_4(all, at, place(row0 + lane() % 8 + lane() / 16 * 8, 2 * step + lane() / 8 % 2));
-        b[0][0] = all[0], b[0][1] = all[1], b[1][0] = all[2], b[1][1] = all[3];
+    // The same for two fragments B of the transpose: its columns are the tile's first 16 rows.
+    EVOKE_DEVICE SharedPlace<T> transposed_place() const {
+        return place_of(at, place(lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
     }
-
-    // Two fragments B of the tile itself: its rows row0 .. row0 + 15, columns 16 step .. 16 step + 15.
-    EVOKE_DEVICE void plain(uint32_t (&b)[2][2], int row0, int step) const {
-        uint32_t all[4];
-        load_matrix_4_transposed(all, at, place(row0 + lane() % 16, 2 * step + lane() / 16));
-        b[0][0] = all[0], b[0][1] = all[1], b[1][0] = all[2], b[1][1] = all[3];
+    // The same for columns from 16 step on: what `place` does, as a XOR and a distance that the compiler knows.
+    EVOKE_DEVICE static SharedPlace<T> stepped(SharedPlace<T> first, int step) {
+        constexpr int TURNED = HEAD % 64 == 0 ? 4 : 2; // steps whose chunks are permuted among themselves
+        return first.turned(16 * (step % TURNED)).moved(16 * (step / TURNED * TURNED));
     }
 };
 
@@ -62,9 +57,51 @@ template <class T, int HEAD, int ROWS> struct Stages {
     EVOKE_DEVICE Tile<T, HEAD, ROWS> at(int stage) const { return {both + stage * HEAD * ROWS}; }
 };
 
+// Rows of a tensor that lie evenly apart: row r of a tile is the tensor's row first + r * step where low <= r < high.
+struct Line {
+    int first, step, low, high;
+};
+
+// Asks for a line of rows of two tensors; rows outside it become zeros. A thread copies the same chunks of every so
+// many rows, so that all but the rows' numbers is found once: some 8 instructions for each 16 bytes, LDGSTS among them.
+template <class T, int HEAD, int ROWS>
+EVOKE_DEVICE void load_lines(Tile<T, HEAD, ROWS> a, Global<const T> from_a, int stride_a, Tile<T, HEAD, ROWS> b,
+                             Global<const T> from_b, int stride_b, Line line) {
+    // Threads beside each other in a row: they copy whole sectors, to different banks. The rows of one thread are so
+    // far apart that `place` turns their chunks alike.
+    constexpr int BESIDE = HEAD % 64 == 0 ? 8 : 4, PASS = ATTENTION_THREADS / BESIDE;
+    static_assert(a.CHUNKS % BESIDE == 0 && ROWS % PASS == 0 && PASS % 8 == 0, "every thread copies as many chunks");
+    const int r0 = thread() / BESIDE, chunk = thread() % BESIDE;
+    const SharedPlace<T> to_a = place_of(a.at, a.place(r0, chunk)), to_b = place_of(b.at, b.place(r0, chunk));
+    from_a = from_a + chunk * CHUNK;
+    from_b = from_b + chunk * CHUNK;
+    EVOKE_UNROLL
+    for (int i = 0; i < ROWS / PASS; ++i) {
+        const int r = r0 + i * PASS;
+        const bool valid = line.low <= r && r < line.high;
+        // Twice the number of a row that is read fits 32 bits, so that the distance in bytes is one product.
+        const uint32_t doubled = uint32_t(sizeof(T)) * uint32_t(line.first + r * line.step);
+        const Global<const T> row_a = from_a.further(uint64_t(doubled) * uint32_t(stride_a));
+        const Global<const T> row_b = from_b.further(uint64_t(doubled) * uint32_t(stride_b));
+        EVOKE_UNROLL
+        for (int j = 0; j < a.CHUNKS; j += BESIDE) {
+            const int further = i * PASS * HEAD + j * CHUNK;
+            copy_async(to_a.moved(further), row_a + j * CHUNK, valid);
+            copy_async(to_b.moved(further), row_b + j * CHUNK, valid);
+        }
+    }
+}
+
 // The rows of a product of one warp that a lane holds: lane / 4 and 8 further; and its first column in a block of 8.
 EVOKE_DEVICE int own_row(int half) { return lane() / 4 + 8 * half; }
 EVOKE_DEVICE int own_column() { return lane() % 4 * 2; }
+
+// One bit for each column of a tile that a lane holds of a row, 2 n + e for column 8 n + own_column() + e: whether it
+// lies below `limit`, which counts from own_column() on.
+template <int KEYS> EVOKE_DEVICE uint32_t columns_below(int limit) {
+    const int inside = clamp(limit, 0, KEYS);
+    return (1u << (inside / 8 * 2 + least(inside % 8, 2))) - 1;
+}
 
 template <int BLOCKS> EVOKE_DEVICE void clear(float (&c)[BLOCKS][4]) {
     EVOKE_UNROLL
@@ -73,54 +110,67 @@ template <int BLOCKS> EVOKE_DEVICE void clear(float (&c)[BLOCKS][4]) {
         for (int i = 0; i < 4; ++i) c[n][i] = 0.0f;
 }
 
-// Adds what 16 channels give to a product of rows.
-template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
-EVOKE_DEVICE void row_products_step(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
-                                    int right0, int step) {
-    uint32_t a[4];
-    left.rows(a, row0, step);
+// Two fragments B from one load.
+template <class T> EVOKE_DEVICE void load_two(uint32_t (&b)[2][2], SharedPlace<T> row) {
+    uint32_t all[4];
+    load_matrix_4(all, row);
+    b[0][0] = all[0], b[0][1] = all[1], b[1][0] = all[2], b[1][1] = all[3];
+}
+template <class T> EVOKE_DEVICE void load_two_transposed(uint32_t (&b)[2][2], SharedPlace<T> row) {
+    uint32_t all[4];
+    load_matrix_4_transposed(all, row);
+    b[0][0] = all[0], b[0][1] = all[1], b[1][0] = all[2], b[1][1] = all[3];
+}
+
+// c = the rows of BANDS bands of 16 (from `left` on) times the transposed rows of a tile (from `right` on).
+template <class T, int HEAD, int BANDS, int BLOCKS>
+EVOKE_DEVICE void band_products(float (&c)[BANDS][BLOCKS][4], SharedPlace<T> left, SharedPlace<T> right) {
+    using Any = Tile<T, HEAD, FRAGMENT_ROWS>;
     EVOKE_UNROLL
-    for (int n = 0; n < BLOCKS; n += 2) {
-        uint32_t b[2][2];
-        right.transposed(b, right0 + n * 8, step);
-        mma_16x8x16<T>(c[n], a, b[0]);
-        mma_16x8x16<T>(c[n + 1], a, b[1]);
+    for (int band = 0; band < BANDS; ++band) clear(c[band]);
+    EVOKE_UNROLL
+    for (int step = 0; step < HEAD / 16; ++step) {
+        uint32_t a[BANDS][4];
+        EVOKE_UNROLL
+        for (int band = 0; band < BANDS; ++band)
+            load_matrix_4(a[band], Any::stepped(left, step).moved(band * FRAGMENT_ROWS * HEAD));
+        EVOKE_UNROLL
+        for (int n = 0; n < BLOCKS; n += 2) {
+            uint32_t b[2][2];
+            load_two(b, Any::stepped(right, step).moved(n * 8 * HEAD));
+            EVOKE_UNROLL
+            for (int band = 0; band < BANDS; ++band) {
+                mma_16x8x16<T>(c[band][n], a[band], b[0]);
+                mma_16x8x16<T>(c[band][n + 1], a[band], b[1]);
+            }
+        }
     }
 }
 
-// c = rows (row0 ..) of `left` times the transposed rows (right0 ..) of `right`: 16 x (8 * BLOCKS).
-template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
-EVOKE_DEVICE void row_products(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0, Tile<T, HEAD, RIGHT> right,
-                               int right0 = 0) {
-    clear(c);
-    EVOKE_UNROLL
-    for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
-}
-
-// The same with a loop that is not unrolled: the addresses of one step take fewer registers than those of all.
-template <class T, int HEAD, int LEFT, int RIGHT, int BLOCKS>
-EVOKE_DEVICE void row_products_rolled(float (&c)[BLOCKS][4], Tile<T, HEAD, LEFT> left, int row0,
-                                      Tile<T, HEAD, RIGHT> right, int right0) {
-    clear(c);
-    EVOKE_ROLLED
-    for (int step = 0; step < HEAD / 16; ++step) row_products_step<T, HEAD>(c, left, row0, right, right0, step);
-}
-
-// sum += weights (16 x 8 * BLOCKS, as a product left them) times the rows (right0 ..) of `right`: 16 x HEAD.
-template <class T, int HEAD, int RIGHT, int BLOCKS>
-EVOKE_DEVICE void weighted_rows(float (&sum)[HEAD / 8][4], const float (&weights)[BLOCKS][4],
-                                Tile<T, HEAD, RIGHT> right, int right0 = 0) {
+// sum += the weights of BANDS bands (as products left them) times the rows of a tile (from `right` on).
+template <class T, int HEAD, int BANDS, int BLOCKS>
+EVOKE_DEVICE void weighted_bands(float (&sum)[BANDS][HEAD / 8][4], const float (&weights)[BANDS][BLOCKS][4],
+                                 SharedPlace<T> right) {
+    using Any = Tile<T, HEAD, FRAGMENT_ROWS>;
     EVOKE_UNROLL
     for (int k = 0; k < BLOCKS; k += 2) {
-        const uint32_t a[4] = {pack<T>(weights[k][0], weights[k][1]), pack<T>(weights[k][2], weights[k][3]),
-                               pack<T>(weights[k + 1][0], weights[k + 1][1]),
-                               pack<T>(weights[k + 1][2], weights[k + 1][3])};
+        uint32_t a[BANDS][4];
+        EVOKE_UNROLL
+        for (int band = 0; band < BANDS; ++band)
+            EVOKE_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                const float(&of)[4] = weights[band][k + i / 2];
+                a[band][i] = pack<T>(of[i % 2 * 2], of[i % 2 * 2 + 1]);
+            }
         EVOKE_UNROLL
         for (int step = 0; step < HEAD / 16; ++step) {
             uint32_t b[2][2];
-            right.plain(b, right0 + k * 8, step);
-            mma_16x8x16<T>(sum[2 * step], a, b[0]);
-            mma_16x8x16<T>(sum[2 * step + 1], a, b[1]);
+            load_two_transposed(b, Any::stepped(right, step).moved(k * 8 * HEAD));
+            EVOKE_UNROLL
+            for (int band = 0; band < BANDS; ++band) {
+                mma_16x8x16<T>(sum[band][2 * step], a[band], b[0]);
+                mma_16x8x16<T>(sum[band][2 * step + 1], a[band], b[1]);
+            }
         }
     }
 }
@@ -168,9 +218,10 @@ EVOKE_DEVICE void fetch_rows(Tile<T, HEAD, ROWS> tile, Global<const T> from, int
 // The lanes must have synchronised since they put them there.
 template <class T, int HEAD, int ROWS, class Row>
 EVOKE_DEVICE void store_rows(Global<T> to, int stride, Tile<T, HEAD, ROWS> tile, int row0, Row row) {
+    const int own = anew(lane()); // nothing of this is found before a kernel's loop, and kept through it
     EVOKE_UNROLL
     for (int i = 0; i < FRAGMENT_ROWS * tile.CHUNKS / WARP; ++i) {
-        const int index = i * WARP + lane(), r = row0 + index / tile.CHUNKS, chunk = index % tile.CHUNKS;
+        const int index = i * WARP + own, r = row0 + index / tile.CHUNKS, chunk = index % tile.CHUNKS;
         const int target = row(r);
         if (target >= 0)
             to.template store_vec<CHUNK>(size_t(target) * stride + chunk * CHUNK,

@@ -16,17 +16,23 @@ template <class T>
 inline void copy_async(Shared<T> to, int i, Global<const T> from, size_t j, bool valid EVOKE_AT) {
     emulator::copy_async(to.offset(i), to.begin, to.end, valid ? from.address + j * sizeof(T) : 0, at);
 }
+template <class T> inline void copy_async(SharedPlace<T> to, Global<const T> from, bool valid EVOKE_AT) {
+    emulator::copy_async(to.offset, to.begin, to.end, valid ? from.address : 0, at);
+}
 inline void copy_async_commit() { emulator::copy_async_commit(); }
 template <int PENDING> inline void copy_async_wait() { emulator::copy_async_wait(PENDING); }
 
 #else
 
-// 16 bytes: elements from `j` of `from` to elements from `i` of `to`, or zeros where not `valid`.
-template <class T> EVOKE_DEVICE void copy_async(Shared<T> to, int i, Global<const T> from, size_t j, bool valid) {
-    const auto target = static_cast<unsigned>(__cvta_generic_to_shared(to.pointer + i));
-    const T *source = valid ? from.pointer + j : from.pointer; // an address must be given even where nothing is read
+// 16 bytes from `from` to `to`, or zeros where not `valid`: then nothing is read, wherever `from` points.
+template <class T> EVOKE_DEVICE void copy_async(SharedPlace<T> to, Global<const T> from, bool valid) {
     const int bytes = valid ? COPY_BYTES : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to.address), "l"(from.pointer), "r"(bytes)
+                 : "memory");
+}
+// The same by number: elements from `j` of `from` to elements from `i` of `to`.
+template <class T> EVOKE_DEVICE void copy_async(Shared<T> to, int i, Global<const T> from, size_t j, bool valid) {
+    copy_async(place_of(to, i), valid ? from + j : from, valid);
 }
 // Closes the group of all copies since the last commit.
 EVOKE_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -16,6 +16,9 @@ template <class T> struct Global;
 // Elements of the block's shared memory.
 template <class T> struct Shared;
 
+// One element of shared memory by its address alone, 32 bits on a GPU: what a thread finds once and moves in a loop.
+template <class T> struct SharedPlace;
+
 #ifdef EVOKE_EMULATED
 
 template <class T> struct Global {
@@ -24,6 +27,7 @@ template <class T> struct Global {
 
     explicit operator bool() const { return address != 0; }
     Global operator+(ptrdiff_t elements) const { return {address + uint64_t(elements * ptrdiff_t(sizeof(T)))}; }
+    Global further(ptrdiff_t bytes) const { return {address + uint64_t(bytes)}; }
 
     Value load(size_t i EVOKE_AT) const { return load_vec<1>(i, at).at[0]; }
     void store(size_t i, Value value EVOKE_AT) const { store_vec<1>(i, Vec<Value, 1>{{value}}, at); }
@@ -58,6 +62,16 @@ template <class T> struct Shared {
     template <class U> Shared<U> as() const { return {start, begin, end}; }
 };
 
+template <class T> struct SharedPlace {
+    uint32_t offset, begin, end; // bytes
+
+    SharedPlace moved(int elements) const { return {uint32_t(offset + elements * int(sizeof(T))), begin, end}; }
+    SharedPlace turned(int elements) const { return {uint32_t(offset ^ elements * int(sizeof(T))), begin, end}; }
+};
+template <class T> inline SharedPlace<T> place_of(Shared<T> array, int i) {
+    return {array.offset(i), array.begin, array.end};
+}
+
 // EVOKE_SHARED(T, name, count): an array of the block, its size known to the compiler.
 #define EVOKE_SHARED(T, name, count)                                                                                   \
     const ::evoke::Shared<T> name = ::evoke::emulator::shared_array<::evoke::Shared<T>>(                               \
@@ -78,6 +92,9 @@ template <class T> struct Global {
 
     EVOKE_DEVICE explicit operator bool() const { return pointer != nullptr; }
     EVOKE_DEVICE Global operator+(ptrdiff_t elements) const { return {pointer + elements}; }
+    EVOKE_DEVICE Global further(ptrdiff_t bytes) const {
+        return {reinterpret_cast<T *>(reinterpret_cast<uintptr_t>(pointer) + bytes)};
+    }
 
     EVOKE_DEVICE Value load(size_t i) const { return pointer[i]; }
     EVOKE_DEVICE void store(size_t i, Value value) const { pointer[i] = value; }
@@ -103,6 +120,17 @@ template <class T> struct Shared {
     }
     template <class U> EVOKE_DEVICE Shared<U> as() const { return {reinterpret_cast<U *>(pointer)}; }
 };
+
+template <class T> struct SharedPlace {
+    uint32_t address;
+
+    EVOKE_DEVICE SharedPlace moved(int elements) const { return {address + uint32_t(elements * int(sizeof(T)))}; }
+    // The place whose address differs in the bits of so many elements: a permutation by XOR, within aligned memory.
+    EVOKE_DEVICE SharedPlace turned(int elements) const { return {address ^ uint32_t(elements * int(sizeof(T)))}; }
+};
+template <class T> EVOKE_DEVICE SharedPlace<T> place_of(Shared<T> array, int i) {
+    return {static_cast<uint32_t>(__cvta_generic_to_shared(array.pointer + i))};
+}
 
 #define EVOKE_SHARED(T, name, count)                                                                                   \
     __shared__ alignas(16) T name##_storage[count];                                                                    \

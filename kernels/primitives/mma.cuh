@@ -22,11 +22,11 @@ template <class T>
 inline void mma_16x8x16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] EVOKE_AT) {
     emulator::mma_16x8x16<T>(c, a, b, at);
 }
-template <class T> inline void load_matrix_4(uint32_t (&out)[4], Shared<T> rows, int i EVOKE_AT) {
-    emulator::load_matrix(out, 4, rows.offset(i), rows.begin, rows.end, false, at);
+template <class T> inline void load_matrix_4(uint32_t (&out)[4], SharedPlace<T> row EVOKE_AT) {
+    emulator::load_matrix(out, 4, row.offset, row.begin, row.end, false, at);
 }
-template <class T> inline void load_matrix_4_transposed(uint32_t (&out)[4], Shared<T> rows, int i EVOKE_AT) {
-    emulator::load_matrix(out, 4, rows.offset(i), rows.begin, rows.end, true, at);
+template <class T> inline void load_matrix_4_transposed(uint32_t (&out)[4], SharedPlace<T> row EVOKE_AT) {
+    emulator::load_matrix(out, 4, row.offset, row.begin, row.end, true, at);
 }
 template <class T> inline void load_matrix_2(uint32_t (&out)[2], Shared<T> rows, int i EVOKE_AT) {
     emulator::load_matrix(out, 2, rows.offset(i), rows.begin, rows.end, false, at);
@@ -54,20 +54,18 @@ template <> EVOKE_DEVICE void mma_16x8x16<f16>(float (&c)[4], const uint32_t (&a
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four 8 x 8 matrices: lanes 8 n .. 8 n + 7 each name the row (8 elements, 16 bytes) of matrix n at element `i`.
+// Four 8 x 8 matrices: lanes 8 n .. 8 n + 7 each name a row (8 elements, 16 bytes) of matrix n.
 // Register n of a lane: row lane / 4 of matrix n, elements 2 (lane % 4) + {0, 1}; transposed: the same of its transpose.
-template <class T> EVOKE_DEVICE void load_matrix_4(uint32_t (&out)[4], Shared<T> rows, int i) {
-    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(rows.pointer + i));
+template <class T> EVOKE_DEVICE void load_matrix_4(uint32_t (&out)[4], SharedPlace<T> row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(address)
+                 : "r"(row.address)
                  : "memory");
 }
-template <class T> EVOKE_DEVICE void load_matrix_4_transposed(uint32_t (&out)[4], Shared<T> rows, int i) {
-    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(rows.pointer + i));
+template <class T> EVOKE_DEVICE void load_matrix_4_transposed(uint32_t (&out)[4], SharedPlace<T> row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-                 : "r"(address)
+                 : "r"(row.address)
                  : "memory");
 }
 // Two matrices: the addresses of lanes 0 to 15 count, but every lane gives one inside the array.

@@ -40,6 +40,8 @@ inline void sincospi(float x, float &sine, float &cosine) {
 }
 inline float ceil(float x) { return ::ceilf(x); }
 inline bool is_finite(float x) { return std::isfinite(x); }
+inline void settle(float &) {}
+inline int anew(int x) { return x; }
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t((uint64_t(a) * b) >> 32); }
 inline float float_of_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
@@ -84,6 +86,13 @@ EVOKE_DEVICE float abs(float x) { return ::fabsf(x); }
 EVOKE_DEVICE void sincospi(float x, float &sine, float &cosine) { ::sincospif(x, &sine, &cosine); }
 EVOKE_DEVICE float ceil(float x) { return ::ceilf(x); }
 EVOKE_DEVICE bool is_finite(float x) { return ::isfinite(x); }
+// Makes the compiler compute a value here: left alone, it may put that off, and keep all that the value is made of.
+EVOKE_DEVICE void settle(float &x) { asm volatile("" : "+f"(x)); }
+// The same number, of which the compiler knows no more: what follows from it is computed again, not kept in registers.
+EVOKE_DEVICE int anew(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 EVOKE_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 EVOKE_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 EVOKE_DEVICE uint32_t bits_of(float x) { return __float_as_uint(x); }

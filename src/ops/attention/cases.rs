@@ -1,8 +1,9 @@
 //! Cases of attention: every pattern, queries apart from keys, packed projections, dropout.
 
+use super::blocks::Blocks;
 use super::decode_cases::decode_cases;
 use super::pattern::{ALL, Pattern, Rate};
-use super::{Heads, attention, weights};
+use super::{Attention, Heads, weights};
 use crate::graph::DType;
 use crate::ops::cases::reference::softmax;
 use crate::ops::cases::{Case, Gradient, Input, check};
@@ -71,6 +72,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(mixed());
     cases.extend(in_time());
     cases.extend(padded());
+    cases.extend(wide());
     cases.push(looked_at());
     cases.extend(decode_cases());
     let timed = [
@@ -154,6 +156,50 @@ fn padded() -> Vec<Case> {
     cases
 }
 
+/// Wide blocks, which shapes of this size would not take: every kind of pattern, ends within the second band and
+/// within the first, padded keys, dropout, both terms of a strided one.
+fn wide() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: &str, pattern, (batch, heads, queries, keys), head_dim, lengths, rate| {
+        let heads = Heads { batch, heads, queries, keys };
+        let setting = Setting { heads, head_dim, patterns: vec![pattern], lengths, rate };
+        let (exact, plain) = (setting.clone(), setting.clone());
+        let case = in_blocks(&format!("{name}, wide blocks"), setting, Blocks::Wide)
+            .against(move |x| vec![reference(x, &exact, &|v| v)])
+            .plain(move |x, round| vec![reference(x, &plain, round)]);
+        cases.push(case);
+    };
+    for (name, pattern) in PATTERNS {
+        add(name, pattern, (1, 2, 17, 17), 64, None, 0.0);
+        add(name, pattern, (1, 1, 133, 133), 32, None, 0.0);
+    }
+    add("full", Pattern::full(), (2, 1, 75, 90), 64, Some(vec![1, 77]), 0.25);
+    add("full", Pattern::full(), (1, 1, 90, 150), 32, Some(vec![139]), 0.25);
+    add("causal", Pattern::causal(), (1, 2, 140, 140), 96, None, 0.1);
+    add("band 40,3", Pattern::banded(40, 3), (1, 1, 150, 150), 64, None, 0.0);
+    add("band 40,3", Pattern::banded(40, 3), (1, 1, 140, 140), 128, None, 0.1);
+    add("strided 9", Pattern::strided(9), (1, 1, 150, 150), 32, Some(vec![140]), 0.25);
+    add("fixed 20", Pattern::fixed(20, 17, 3), (1, 1, 150, 150), 32, None, 0.25);
+    add(
+        "frame 1,0 of 7 tokens, 3 in 40",
+        Pattern::in_time(1, 0, 7, Rate::new(3, 40)),
+        (1, 1, 140, 70),
+        32,
+        None,
+        0.0,
+    );
+    cases.push({
+        let heads = Heads { batch: 1, heads: 2, queries: 70, keys: 70 };
+        let (patterns, lengths) = (vec![Pattern::banded(40, 3)], None);
+        let setting = Setting { heads, head_dim: 64, patterns, lengths, rate: 0.0 };
+        let exact = setting.clone();
+        in_blocks("band 40,3, wide blocks", setting, Blocks::Wide)
+            .against(move |x| vec![reference(x, &exact, &|v| v)])
+            .stored_as(DType::F16)
+    });
+    cases
+}
+
 fn checked(
     name: &str,
     pattern: Pattern,
@@ -185,6 +231,15 @@ fn label(name: &str, Setting { heads: h, head_dim, rate, lengths, .. }: &Setting
 
 /// q stands alone, k and v are packed in one tensor, as the decoder has them.
 fn case(name: &str, setting: Setting) -> Case {
+    traced(name, setting, None)
+}
+
+/// As [`case`], with kernels in the blocks that are asked for.
+pub(super) fn in_blocks(name: &str, setting: Setting, blocks: Blocks) -> Case {
+    traced(name, setting, Some(blocks))
+}
+
+fn traced(name: &str, setting: Setting, blocks: Option<Blocks>) -> Case {
     let label = label(name, &setting);
     let Setting { heads, head_dim, patterns, lengths, rate } = setting;
     let width = heads.heads * head_dim;
@@ -195,8 +250,9 @@ fn case(name: &str, setting: Setting) -> Case {
     inputs.extend(lengths.map(|lengths| Input::tokens(&[heads.batch], lengths)));
     Case::new("attention", label, inputs, move |g, x| {
         let (k, v) = (g.columns(x[1], 0, width), g.columns(x[1], width, width));
-        let lengths = x.get(2).copied();
-        Ok(vec![attention(g, x[0], k, v, heads, &patterns, lengths, Dropout::new(rate, 7))?])
+        let (patterns, dropout) = (patterns.clone(), Dropout::new(rate, 7));
+        let op = Attention { heads, head_dim, patterns, has_lengths: x.len() > 2, dropout, blocks };
+        Ok(vec![op.traced(g, [x[0], k, v], x.get(2).copied())?])
     })
 }
 

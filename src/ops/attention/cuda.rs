@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::blocks::{Blocks, WIDE_KEYS, WIDE_QUERIES, grouping};
 use super::pattern::Pattern;
 use super::{Attention, Heads};
 use crate::device::gpu::{Launch, Launcher, Span};
@@ -137,24 +138,36 @@ impl Attention {
         if self.patterns.iter().any(|p| p.groups_apart()) { 2 } else { 1 }
     }
 
-    /// Blocks of queries, of the pattern that has most.
-    fn query_tiles(&self, term: usize) -> usize {
+    /// Blocks of so many queries, of the pattern that has most.
+    fn query_tiles(&self, term: usize, rows: usize) -> usize {
         let tiles = |p: &Pattern| {
-            let classes = if p.groups_apart() { p.query_stride(term) } else { p.query_stride(p.terms() - 1) };
-            classes * self.heads.queries.div_ceil(classes).div_ceil(TILE_ROWS)
+            let classes = p.query_stride(grouping(p, term));
+            classes * self.heads.queries.div_ceil(classes).div_ceil(rows)
         };
         self.patterns.iter().map(tiles).max().unwrap_or(0)
     }
 
-    /// Blocks of keys of a term, with its pattern's prefix where it is the first one.
-    fn key_tiles(&self, term: usize) -> usize {
+    /// Blocks of so many keys of a term, with its pattern's prefix where it is the first one.
+    fn key_tiles(&self, term: usize, rows: usize) -> usize {
         let keys = self.heads.keys;
         let tiles = |p: &Pattern| {
-            let prefix = if term == 0 { p.prefix_keys(keys).div_ceil(TILE_ROWS) } else { 0 };
+            let prefix = if term == 0 { p.prefix_keys(keys).div_ceil(rows) } else { 0 };
             let classes = p.query_stride(term);
-            prefix + classes * p.most_keys(term, keys).div_ceil(TILE_ROWS)
+            prefix + classes * p.most_keys(term, keys).div_ceil(rows)
         };
         self.patterns.iter().filter(|p| term < p.terms()).map(tiles).max().unwrap_or(0)
+    }
+
+    /// The blocks of the queries of a launch.
+    fn blocks(&self, term: usize) -> Blocks {
+        self.blocks.unwrap_or_else(|| Blocks::suited(self.heads, &self.patterns, term))
+    }
+
+    /// The blocks of keys of a launch: fewer keys than queries may leave the chip idle.
+    fn key_blocks(&self, term: usize) -> Blocks {
+        let wide = self.key_tiles(term, Blocks::Wide.rows()) * self.heads.heads * self.heads.batch;
+        let fits = WIDE_KEYS.contains(&self.head_dim) && (self.blocks.is_some() || Blocks::fill(wide));
+        self.blocks(term).where_it(fits)
     }
 
     fn kernel(&self, what: &str, like: &Span) -> String {
@@ -178,8 +191,9 @@ pub(super) fn forward(op: &Attention, launch: &mut Launcher) -> Result<()> {
     for term in 0..op.query_terms() {
         let sizes = op.sizes([&q, &k, &v, &out], [None; 4], term)?;
         let (lengths, state) = (op.lengths(launch, 3), op.state(launch));
+        let blocks = op.blocks(term);
         launch
-            .kernel(&op.kernel("forward", &out))
+            .kernel(&op.kernel(&format!("forward{}", blocks.suffix()), &out))
             .out(out.clone())
             .out(log_sum_exp.clone())
             .read(q.clone())
@@ -189,7 +203,7 @@ pub(super) fn forward(op: &Attention, launch: &mut Launcher) -> Result<()> {
             .read_or_null(state)
             .plain(&sizes)
             .plain(&table)
-            .grid3(op.query_tiles(term), op.heads.heads, op.heads.batch)?;
+            .grid3(op.query_tiles(term, blocks.rows()), op.heads.heads, op.heads.batch)?;
     }
     Ok(())
 }
@@ -229,12 +243,17 @@ pub(super) fn backward(op: &Attention, launch: &mut Launcher) -> Result<()> {
     let optional = [op.lengths(launch, 6), op.state(launch)];
     let given = [&q, &k, &v, &dout, &log_sum_exp, &delta];
     for term in 0..op.patterns.iter().map(|p| p.terms()).max().unwrap_or(0) {
-        let kernel = launch.kernel(&op.kernel("keys", &out)).out(dk.clone()).out(dv.clone());
-        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(op.key_tiles(term), heads, batch)?;
+        let blocks = op.key_blocks(term);
+        let name = op.kernel(&format!("keys{}", blocks.suffix()), &out);
+        let kernel = launch.kernel(&name).out(dk.clone()).out(dv.clone());
+        let tiles = op.key_tiles(term, blocks.rows());
+        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(tiles, heads, batch)?;
     }
     for term in 0..op.query_terms() {
-        let kernel = launch.kernel(&op.kernel("queries", &out)).out(dq.clone());
-        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(op.query_tiles(term), heads, batch)?;
+        let blocks = op.blocks(term).where_it(WIDE_QUERIES.contains(&op.head_dim));
+        let kernel = launch.kernel(&op.kernel(&format!("queries{}", blocks.suffix()), &out)).out(dq.clone());
+        let tiles = op.query_tiles(term, blocks.rows());
+        reads(kernel, given, &optional, &sizes(term)?, &table).grid3(tiles, heads, batch)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! tensor, so a packed projection needs no copy. Nothing of the size queries x keys is stored: backward computes the
 //! probabilities again from the log-sum-exp (batch, heads, queries) (Dao 2022).
 
+mod blocks;
 pub mod cases;
 pub mod cpu;
 mod cpu_backward;
@@ -25,6 +26,7 @@ mod pattern_text;
 mod pattern_words;
 pub mod work;
 
+use self::blocks::Blocks;
 use self::pattern::Pattern;
 use super::{Cost, Dropout, Op};
 use crate::device::cpu::Args;
@@ -57,24 +59,9 @@ pub fn attention(
     key_lengths: Option<Id>,
     dropout: Option<Dropout>,
 ) -> Result<Id> {
-    let head_dim = check(graph, q, k, heads)?;
-    check(graph, q, v, heads)?;
-    check_patterns(graph, head_dim, heads.heads, patterns)?;
-    if let Some(lengths) = key_lengths.map(|id| graph.tensor(id).len())
-        && lengths != heads.batch
-    {
-        return Err(Error::failed(format!(
-            "attention: {lengths} key lengths for {} sequences; there must be one for each",
-            heads.batch
-        )));
-    }
-    let patterns = patterns.to_vec();
-    let op = Attention { heads, head_dim, patterns, has_lengths: key_lengths.is_some(), dropout };
-    let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * head_dim]);
-    let log_sum_exp = graph.activation_f32("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
-    let operands: Vec<Id> = [q, k, v].into_iter().chain(key_lengths).collect();
-    graph.push(op, &operands, &[out, log_sum_exp]);
-    Ok(out)
+    let (patterns, has_lengths) = (patterns.to_vec(), key_lengths.is_some());
+    let op = Attention { heads, head_dim: 0, patterns, has_lengths, dropout, blocks: None };
+    op.traced(graph, [q, k, v], key_lengths)
 }
 
 /// Traces the attention weights alone, for pictures: (batch, heads, queries, keys).
@@ -87,7 +74,7 @@ pub fn weights(graph: &mut Graph, q: Id, k: Id, heads: Heads, patterns: &[Patter
     let out =
         graph.activation_f32("attention weights", &[heads.batch, heads.heads, heads.queries, heads.keys]);
     let patterns = patterns.to_vec();
-    let op = Attention { heads, head_dim, patterns, has_lengths: false, dropout: None };
+    let op = Attention { heads, head_dim, patterns, has_lengths: false, dropout: None, blocks: None };
     graph.push(Weights(op), &[q, k], &[out]);
     Ok(out)
 }
@@ -126,9 +113,32 @@ struct Attention {
     /// Whether the last input is the key lengths.
     has_lengths: bool,
     dropout: Option<Dropout>,
+    /// The blocks that kernels work in, where a test asks for some; else they follow from the shape.
+    blocks: Option<Blocks>,
 }
 
 impl Attention {
+    /// Checks and records it; the channels of a head follow from the operands q, k and v.
+    fn traced(mut self, graph: &mut Graph, [q, k, v]: [Id; 3], key_lengths: Option<Id>) -> Result<Id> {
+        let heads = self.heads;
+        self.head_dim = check(graph, q, k, heads)?;
+        check(graph, q, v, heads)?;
+        check_patterns(graph, self.head_dim, heads.heads, &self.patterns)?;
+        if let Some(lengths) = key_lengths.map(|id| graph.tensor(id).len())
+            && lengths != heads.batch
+        {
+            return Err(Error::failed(format!(
+                "attention: {lengths} key lengths for {} sequences; there must be one for each",
+                heads.batch
+            )));
+        }
+        let out = graph.activation("attention", &[heads.batch * heads.queries, heads.heads * self.head_dim]);
+        let log_sum_exp = graph.activation_f32("log-sum-exp", &[heads.batch, heads.heads, heads.queries]);
+        let operands: Vec<Id> = [q, k, v].into_iter().chain(key_lengths).collect();
+        graph.push(self, &operands, &[out, log_sum_exp]);
+        Ok(out)
+    }
+
     /// Multiply-adds count as two; only visible pairs count, those with padded keys among them.
     fn flops(&self) -> f64 {
         let Heads { batch, heads, queries, keys } = self.heads;

@@ -1,6 +1,6 @@
 //! How much a pattern makes the kernels do: tiles touched, keys packed, rows loaded. What a cost model multiplies.
 //!
-//! The counts follow the loops of `cpu_forward.rs` and `kernels/attention/forward.cu`: each residue class of each term
+//! The counts follow the loops of `cpu_forward.rs` and `kernels/attention/forward.cuh`: each residue class of each term
 //! is cut into blocks of queries, each block meets the keys that its first or last query sees, tile by tile. One step a
 //! block, so that a quarter of a million tokens take milliseconds.
 
@@ -34,7 +34,8 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// Those that the device works in. On the CPU they follow its widest vectors.
+    /// Those that the device works in. On the CPU they follow its widest vectors. On a GPU they are those of narrow blocks:
+    /// wide ones (`blocks.rs`) take two of them at a time.
     pub fn of(device: Device) -> Tiling {
         match device {
             Device::Cpu => Arch::new().dispatch(Widest),

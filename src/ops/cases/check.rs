@@ -173,7 +173,7 @@ impl Prepared {
     }
 
     /// Outputs, then gradients.
-    fn results(&self) -> Vec<Vec<f32>> {
+    pub(crate) fn results(&self) -> Vec<Vec<f32>> {
         let gradients = self.gradients.iter().map(|(_, id)| *id);
         self.outputs
             .iter()
