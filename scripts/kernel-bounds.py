@@ -12,7 +12,8 @@ one does the most tensor-core work, then moves the most bytes, 16 at a time if i
 that need no comparison, no dropout. The `full` one does so in the most: comparisons, dropout at its dearest. Loops
 within it count as often as they run where that is a constant in the code (such a loop is never the hot one); where it
 is not, once. --times N takes the whole kernel with its hot loop N times, and the loops around that once: what a block
-does whose queries see N tiles of keys.
+does whose queries see N tiles of keys. A loop over the halves of a tile whose end the compiler tells by a predicate
+cannot be told from one over tiles: the hot loop of attention_queries_bf16_64 is such a half.
 
 A listing that cuobjdump -sass wrote can be read instead of a program (--listing FILE; --threads, --registers, --shared
 then say what a listing does not). Of Python nothing but its own library is needed."""

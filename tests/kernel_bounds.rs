@@ -139,7 +139,7 @@ fn attentions_loops_hold_the_products_of_a_tile() {
         return;
     }
     let program = assert_cmd::cargo::cargo_bin!("evoke").to_str().expect("text").to_string();
-    let names = ["attention_forward_bf16_64", "attention_keys_bf16_64", "attention_queries_bf16_64"];
+    let names = ["attention_forward_bf16_64", "attention_keys_bf16_64", "attention_queries_wide_bf16_64"];
     let Some(output) = run(&[&["--json", "--program", &program][..], &names].concat()) else { return };
     if String::from_utf8_lossy(&output.stderr).contains("no cuobjdump here") {
         eprintln!("kernel_bounds: SKIPPED, no cuobjdump here (scripts/cuda-toolchain.sh brings it)");
@@ -150,8 +150,8 @@ fn attentions_loops_hold_the_products_of_a_tile() {
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let rows = report.as_array().expect("a list");
     // A product of 16 rows, 64 columns and 64 channels is 8 x 4 instructions. Forward has two of them, dk and dv four,
-    // dq three.
-    for (name, products) in names.iter().zip([2, 4, 3]) {
+    // dq three, and wide blocks each of them for two bands of rows.
+    for (name, products) in names.iter().zip([2, 4, 2 * 3]) {
         let one = found.iter().find(|one| one["kernel"] == *name).unwrap_or_else(|| panic!("{name}"));
         let lean = &one["lean"];
         let tensor = lean["counts"]["tensor"].as_u64().expect("a number");
