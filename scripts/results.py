@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Brings README.md in line with benches/results: the table of peers from compare-cpu.json, and the plots of the profile from
+"""Brings README.md in line with benches/results: the tables of peers from compare-cpu*.json, and the plots of the profile from
 profile-attention-cpu.json.
 
-    scripts/results.py [--evoke PROGRAM]     writes the table, and with the program the plots (docs/pictures/profile-*.png)
-    scripts/results.py --check               says whether the table is what the results give; changes nothing
+    scripts/results.py [--evoke PROGRAM]     writes the tables, and with the program the plots (docs/pictures/profile-*.png)
+    scripts/results.py --check               says whether the tables are what the results give; changes nothing
 
 New results come from `scripts/compare-cpu.sh --out benches/results/compare-cpu.json` and from `evoke profile attention --json`;
 both files tell machine and commit."""
@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS, PICTURES = ROOT / "benches/results", ROOT / "docs/pictures"
 BEGIN, END = "<!-- begin: scripts/results.py -->", "<!-- end: scripts/results.py -->"
 PLOTS = ("time-forward",)
+COMPARED = ("compare-cpu.json", "compare-cpu-intel.json")  # the same on two machines
 NAMES = {"attention": "attention, 4 heads of 64: {}, ms", "captioner": "captioner: a training step, ms",
          "foley": "foley: a training step on 16,000 samples, bands of 256, ms",
          "spectrogram": "spectrogram loss with its gradient, 16 clips of 16,000 samples, ms"}
@@ -39,8 +40,7 @@ def memory(one):
     return f"{one['peak_bytes'] / 1e6:.0f}" if one["peak_bytes"] else ""
 
 
-def table():
-    found = load("compare-cpu.json")
+def table(found):
     versions = ", ".join(f"{name} {found['versions'][key]}" for key, name in (("torch", "PyTorch"), ("jax", "JAX"))
                          if key in found["versions"])
     lines = [
@@ -77,7 +77,8 @@ def main():
     _, end, after = rest.partition(END)
     if not (begin and end):
         sys.exit(f"results.py: README.md lacks the lines {BEGIN} and {END}")
-    new = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    tables = "\n\n".join(table(load(name)) for name in COMPARED)
+    new = f"{before}{BEGIN}\n{tables}\n{END}{after}"
     if options.check:
         sys.exit(0 if new == old else "results.py: README.md is not what benches/results gives; run scripts/results.py")
     readme.write_text(new)
