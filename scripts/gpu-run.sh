@@ -86,6 +86,12 @@ finish() {
         $((SECONDS - began)) "$results/$part.json"
     exit "$code"
 }
+# judge WHAT: tables.py makes the part's JSON of what its runs left. What ended a run says more than what is then missing.
+judge() {
+    local one=0
+    "$python" tables.py "$1" "$results" || one=$?
+    ((code != 0)) || code=$one
+}
 # The device must be there before anything is tried on it.
 have_device() {
     [[ $device == cuda* ]] || return 0
@@ -194,10 +200,7 @@ train)
     EVOKE_CUDA_GRAPH=0 run plain "$device"
     EVOKE_CUDA_SYNC=1 run waited "$device"
     run cpu cpu
-    one=0
-    "$python" tables.py compare-runs "$results" || one=$?
-    # What ended a run says more than that its curve is short.
-    ((code != 0)) || code=$one
+    judge compare-runs
     ;;
 foley)
     have_device
@@ -215,9 +218,7 @@ foley)
         evoke evaluate "$work/foley-one" --data "$work/foley-foley" --listen 4 --device "${one#* }" --json \
             >"$work/heard-${one% *}.json" || code=$?
     done
-    one=0
-    "$python" tables.py compare-foley "$results" || one=$?
-    ((code != 0)) || code=$one
+    judge compare-foley
     ;;
 stream)
     have_device
@@ -270,9 +271,7 @@ resume)
         evoke train "$model" --quiet --data "$work/resume-$model" --out "$run" --device "$device" --resume >/dev/null || code=$?
         printf '{"steps": %d, "kills": [%s]}\n' "$steps" "$kills" >"$work/resume-$model-kills.json"
     done
-    one=0
-    "$python" tables.py compare-resume "$results" || one=$?
-    ((code != 0)) || code=$one
+    judge compare-resume
     ;;
 memory)
     have_device
@@ -293,9 +292,7 @@ memory)
         sleep 0.2
     done
     wait "$pid" || code=$?
-    one=0
-    "$python" tables.py memory-series "$results" || one=$?
-    ((code != 0)) || code=$one
+    judge memory-series
     ;;
 profile)
     have_device
@@ -396,9 +393,7 @@ ncu)
             --launch-skip "$skip" --launch-count 2 --force-overwrite --export "$at" ./evoke bench "$what" --steps 1 --device "$device" --json >>"$work/ncu.log" 2>&1 || code=$?
         "$ncu" --import "$at.ncu-rep" --csv --page raw >"$at.csv" 2>>"$work/ncu.log" || code=$?
     done
-    one=0
-    "$python" tables.py read-ncu "$results" || one=$?
-    ((code != 0)) || code=$one
+    judge read-ncu
     ;;
 esac
 finish "$code"

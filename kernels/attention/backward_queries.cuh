@@ -72,12 +72,7 @@ EVOKE_DEVICE void attention_queries(Global<T> dq, Global<const T> q, Global<cons
     const SharedPlace<T> query_place = queries.rows_place(row0);
     const SharedPlace<T> key_columns = keys.at(0).transposed_place(), key_rows = keys.at(0).rows_place(0);
     for (int part = tile.parts.begin; part < tile.parts.end; ++part) {
-        // Found anew for each part: what only a second one asks for is not kept through the first one's keys.
-        const int number = anew(block_x()), own_head = anew(block_y()), own_batch = anew(block_z());
-        const QueryTile again = query_tile(sizes, table, key_lengths, own_head, own_batch, number, ROWS);
-        AttentionClass c = again.keys_of(part, sizes, table);
-        c.first_query = tile.grouping.first_query; // the same ones, in the same registers
-        c.query_stride = tile.grouping.query_stride;
+        const AttentionClass c = keys_anew(tile, part, sizes, table, key_lengths, ROWS);
         // Each lane keeps what one of the warp's rows sees, and asks for the block's first or last row.
         const Interval seen = c.seen(least(t0 + row0 + lane() % WARP_ROWS, t1 - 1));
         const Interval ends = c.seen(lane() % 2 ? t1 - 1 : t0);
@@ -85,16 +80,7 @@ EVOKE_DEVICE void attention_queries(Global<T> dq, Global<const T> q, Global<cons
         if (some.begin >= some.end) continue;
         const int first = some.begin / TILE_KEYS * TILE_KEYS;
         const auto load = [&](int stage, int u0) {
-            if (c.even()) {
-                const int step = c.key_step();
-                load_lines(keys.at(stage), k, sizes.k_stride, values.at(stage), v, sizes.v_stride,
-                           {c.first_key + u0 * step, step, c.begin - u0, c.end - u0});
-            } else {
-                const auto key_row = [&](int r) { return c.begin <= u0 + r && u0 + r < c.end ? c.key(u0 + r) : -1; };
-                keys.at(stage).load(k, sizes.k_stride, key_row);
-                values.at(stage).load(v, sizes.v_stride, key_row);
-            }
-            copy_async_commit();
+            load_keys(keys.at(stage), k, values.at(stage), v, sizes, c, u0);
         };
         sync_block(); // the stages of the part before are free
         load(0, first);

@@ -111,4 +111,15 @@ EVOKE_DEVICE QueryTile query_tile(const AttentionSizes &sizes, const PatternTabl
     return tile;
 }
 
+// The keys of a part of this block's tile, found anew: what only a second part asks for is not kept in registers through
+// the first one's keys. The queries stay in those of `tile`.
+EVOKE_DEVICE AttentionClass keys_anew(const QueryTile &tile, int part, const AttentionSizes &sizes,
+                                      const PatternTable &table, Global<const uint32_t> key_lengths, int rows) {
+    const int number = anew(block_x()), head = anew(block_y()), batch = anew(block_z());
+    AttentionClass c = query_tile(sizes, table, key_lengths, head, batch, number, rows).keys_of(part, sizes, table);
+    c.first_query = tile.grouping.first_query;
+    c.query_stride = tile.grouping.query_stride;
+    return c;
+}
+
 } // namespace evoke

@@ -92,6 +92,22 @@ EVOKE_DEVICE void load_lines(Tile<T, HEAD, ROWS> a, Global<const T> from_a, int 
     }
 }
 
+// Asks for the keys u0 .. u0 + ROWS - 1 of a class and their values, and closes the group of copies.
+template <class T, int HEAD, int ROWS>
+EVOKE_DEVICE void load_keys(Tile<T, HEAD, ROWS> keys, Global<const T> k, Tile<T, HEAD, ROWS> values, Global<const T> v,
+                            const AttentionSizes &sizes, const AttentionClass &c, int u0) {
+    if (c.even()) {
+        const int step = c.key_step();
+        load_lines(keys, k, sizes.k_stride, values, v, sizes.v_stride,
+                   {c.first_key + u0 * step, step, c.begin - u0, c.end - u0});
+    } else {
+        const auto key_row = [&](int r) { return c.begin <= u0 + r && u0 + r < c.end ? c.key(u0 + r) : -1; };
+        keys.load(k, sizes.k_stride, key_row);
+        values.load(v, sizes.v_stride, key_row);
+    }
+    copy_async_commit();
+}
+
 // The rows of a product of one warp that a lane holds: lane / 4 and 8 further; and its first column in a block of 8.
 EVOKE_DEVICE int own_row(int half) { return lane() / 4 + 8 * half; }
 EVOKE_DEVICE int own_column() { return lane() % 4 * 2; }

@@ -158,6 +158,14 @@ impl Default for Graph {
     }
 }
 
+/// The tensor that owns the memory of `id`.
+pub(crate) fn root(tensors: &[Tensor], mut id: Id) -> Id {
+    while let Role::View { base, .. } | Role::Reshaped { base } = tensors[id.index()].role {
+        id = base;
+    }
+    id
+}
+
 impl Graph {
     /// A graph whose activations are f32, as the CPU stores them.
     pub fn new() -> Self {
@@ -250,11 +258,8 @@ impl Graph {
     }
 
     /// The tensor that owns the memory of `id`.
-    pub(crate) fn root(&self, mut id: Id) -> Id {
-        while let Role::View { base, .. } | Role::Reshaped { base } = self.tensor(id).role {
-            id = base;
-        }
-        id
+    pub(crate) fn root(&self, id: Id) -> Id {
+        root(&self.tensors, id)
     }
 
     /// The tensor that owns the memory of `id`, the first element in it, and elements from one row to the next.

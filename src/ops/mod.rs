@@ -24,7 +24,7 @@ use std::fmt::Debug;
 
 use crate::device::cpu;
 use crate::device::gpu::Launcher;
-use crate::graph::{DType, Graph, Id, Node, Role, Tensor};
+use crate::graph::{self, DType, Graph, Id, Node, Role, Tensor};
 use crate::{Error, Result};
 
 /// What an op costs at its shapes: the numbers behind `evoke bench` and the memory table.
@@ -48,12 +48,8 @@ impl Cost {
         let operands =
             node.inputs.iter().map(|id| (*id, true)).chain(node.outputs.iter().map(|id| (*id, false)));
         for (id, read) in operands {
-            let mut root = id;
-            while let Role::View { base, .. } | Role::Reshaped { base } = tensors[root.index()].role {
-                root = base;
-            }
             let tensor = &tensors[id.index()];
-            let kept = match tensors[root.index()].role {
+            let kept = match tensors[graph::root(tensors, id).index()].role {
                 Role::Weight(_) if read => storage,
                 _ => tensor.dtype,
             };
